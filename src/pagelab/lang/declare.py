@@ -1,0 +1,263 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Declare the state of a model: tables of integer fields, locks, per-build constants, tracepoints.
+
+The declarations are ordinary Python objects, so a model runs (and is debugged) as it is written; the compiler reads the
+same objects to lay the state out as bytes.
+
+    @table(lambda: machine.nr_pages)
+    class mem_map:                  # mem_map[page].next
+        next: i32 = NIL
+
+    @record
+    class zone:                     # zone.free_pages
+        lock: Lock
+        free_pages: i64 = 0
+"""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Annotated, Any, Generic, TypeVar, cast
+
+if typing.TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import TracebackType
+
+R = TypeVar("R")
+C = TypeVar("C")
+
+#: Width in bits of an integer field; a value outside it is a fault, never a wrap-around.
+i8 = Annotated[int, 8]
+i16 = Annotated[int, 16]
+i32 = Annotated[int, 32]
+i64 = Annotated[int, 64]
+
+#: No page, no list entry.
+NIL = -1
+
+
+class ModelFault(AssertionError):
+    """The model did what the kernel must never do: a wild index, a value too large, a lock taken twice."""
+
+
+class Lock:
+    """A lock field.  ``with row.lock:`` takes it, ``trylock(row.lock)`` tries to, ``unlock(row.lock)`` gives it back."""
+
+    __slots__ = ("held",)
+
+    def __init__(self) -> None:
+        self.held = False
+
+    def __enter__(self) -> None:
+        if self.held:
+            raise ModelFault("lock taken that is already held, by one thread: a deadlock")
+        self.held = True
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.held = False
+
+
+def trylock(lock: Lock) -> bool:
+    """Take the lock unless somebody holds it; say whether it was taken."""
+    if lock.held:
+        return False
+    lock.held = True
+    return True
+
+
+def unlock(lock: Lock) -> None:
+    """Give back a lock that trylock() took."""
+    if not lock.held:
+        raise ModelFault("lock given back that nobody holds")
+    lock.held = False
+
+
+@contextmanager
+def irqs_off(cpu: int) -> Iterator[None]:
+    """A section of this CPU that no interrupt can enter.  One thread alone cannot tell; the checker can."""
+    yield
+
+
+class Field(typing.NamedTuple):
+    """One field of a table: name, kind ('int', 'bool' or 'lock'), width in bits, initial value."""
+
+    name: str
+    kind: str
+    bits: int
+    initial: int
+
+
+def _fields(cls: type) -> list[Field]:
+    hints = typing.get_type_hints(cls, include_extras=True)
+    fields = []
+    for name, hint in hints.items():
+        initial = getattr(cls, name, 0)
+        if hint is Lock:
+            fields.append(Field(name, "lock", 8, 0))
+        elif hint is bool:
+            fields.append(Field(name, "bool", 8, int(initial)))
+        elif typing.get_origin(hint) is Annotated:
+            fields.append(Field(name, "int", hint.__metadata__[0], int(initial)))
+        else:
+            raise SyntaxError(f"field {cls.__name__}.{name} has type {hint}: use i8, i16, i32, i64, bool or Lock")
+    return fields
+
+
+def _row_class(name: str, fields: Iterable[Field]) -> type:
+    """A class with one slot a field, so that CPython reads and writes fields at its own speed."""
+    initial = {f.name: f for f in fields}
+
+    def __init__(self: Any) -> None:
+        for field in initial.values():
+            setattr(self, field.name, Lock() if field.kind == "lock" else field.initial)
+
+    return type(name, (), {"__slots__": tuple(initial), "__init__": __init__})
+
+
+class Table(Generic[R]):
+    """Rows of integer fields, indexed from 0; several dimensions are indexed ``table[a, b]``.
+
+    :param sizes: one callable a dimension, asked at each :meth:`reset`: sizes are constants of a build.
+    :param columns: the fields are separate arrays given from outside (see :meth:`bind`), not part of the state.
+    """
+
+    def __init__(self, cls: type, sizes: Sequence[Callable[[], int]], *, columns: bool = False) -> None:
+        self.name = cls.__name__
+        self.doc = cls.__doc__
+        self.fields = {f.name: f for f in _fields(cls)}
+        self.sizes = tuple(sizes)
+        self.columns = columns
+        self.row_class = _row_class(self.name, self.fields.values())
+        self.shape: tuple[int, ...] = ()
+        self.rows: list[R] = []
+
+    def current_shape(self) -> tuple[int, ...]:
+        """The sizes that the constants give now."""
+        return tuple(size() for size in self.sizes)
+
+    def reset(self) -> None:
+        """All fields to their initial values, with the sizes that the constants give now."""
+        self.shape = self.current_shape()
+        count = 1
+        for size in self.shape:
+            count *= size
+        self.rows = [self.row_class() for _ in range(count)]
+
+    def bind(self, arrays: Mapping[str, Iterable[int]]) -> None:
+        """Fill a table of columns for a run in CPython."""
+        self.reset()
+        for name, values in arrays.items():
+            for row, value in zip(self.rows, values, strict=True):
+                setattr(row, name, int(value))
+
+    def __getitem__(self, index: int | tuple[int, ...]) -> R:
+        if type(index) is tuple:
+            flat = 0
+            for i, size in zip(index, self.shape, strict=True):
+                if not 0 <= i < size:
+                    raise ModelFault(f"{self.name}[{', '.join(map(str, index))}] is outside {list(self.shape)}")
+                flat = flat * size + i
+            return self.rows[flat]
+        row = cast("int", index)
+        if row < 0 or row >= len(self.rows):
+            raise ModelFault(f"{self.name}[{row}] is outside the {len(self.rows)} rows of the table")
+        return self.rows[row]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+class Record(Table[R]):
+    """A table of one row, whose fields are reached without an index: ``zone.free_pages``."""
+
+    def __init__(self, cls: type) -> None:
+        super().__init__(cls, ())
+        self.row_class = type(self.name, (self.row_class,), {"__slots__": (), "__table__": self})
+        super().reset()
+
+    def reset(self) -> None:
+        """Back to the initial values; the row stays the same object."""
+        self.rows[0].__init__()  # type: ignore[misc]
+
+
+def table(*sizes: Callable[[], int]) -> Callable[[type[R]], Table[R]]:
+    """Declare a table; ``sizes`` are callables because a build decides them."""
+
+    def declare(cls: type[R]) -> Table[R]:
+        return Table(cls, sizes)
+
+    return declare
+
+
+def columns(size: Callable[[], int]) -> Callable[[type[R]], Table[R]]:
+    """Declare a table whose fields are arrays from outside, such as the events of a capture."""
+
+    def declare(cls: type[R]) -> Table[R]:
+        return Table(cls, (size,), columns=True)
+
+    return declare
+
+
+def record(cls: type[R]) -> R:
+    """Declare a table of one row."""
+    made: Record[R] = Record(cls)
+    return made.rows[0]
+
+
+class Constants:
+    """Base of the object that :func:`constants` makes; the compiler folds its attributes."""
+
+    def configure(self, **values: int) -> None:
+        """Set constants for the next build or reset.
+
+        :raises AttributeError: for a name that was not declared.
+        """
+        for name, value in values.items():
+            if name not in typing.get_type_hints(type(self)):
+                raise AttributeError(f"{type(self).__name__} has no constant {name}")
+            setattr(self, name, value)
+
+
+def constants(cls: type[C]) -> C:
+    """Declare values that are fixed for one build: ``machine.nr_cpus``, ``features.pcp_lock``."""
+    made = type(cls.__name__, (cls, Constants), {"__doc__": cls.__doc__, "__module__": cls.__module__})
+    return cast("C", made())
+
+
+class Tracepoint:
+    """A point of the model that reports what it did, like the kernel's tracepoint of the same name.
+
+    Nothing is attached by default: a build without probes has no trace of it.
+    """
+
+    def __init__(self, function: Callable[..., None]) -> None:
+        self.function = function
+        self.name = function.__name__
+        self.__doc__ = function.__doc__
+        self.probe: Callable[..., None] | None = None
+
+    def __call__(self, *args: int) -> None:
+        if self.probe is not None:
+            self.probe(*args)
+
+
+def tracepoint(function: Callable[..., None]) -> Tracepoint:
+    """Declare a tracepoint; its body is never run."""
+    return Tracepoint(function)
+
+
+@contextmanager
+def attached(probes: Mapping[Tracepoint, Callable[..., None]]) -> Iterator[None]:
+    """Attach probes for a while, in CPython and for programs built meanwhile."""
+    before = {point: point.probe for point in probes}
+    for point, probe in probes.items():
+        point.probe = probe
+    try:
+        yield
+    finally:
+        for point, old in before.items():
+            point.probe = old
