@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pagelab.lang.declare import ModelFault, attached
+from pagelab.lang.declare import ModelFault, attached, table_of
 from pagelab.lang.native import Program
 from tests.lang import toy
 
@@ -30,7 +30,7 @@ def reset(program: Program) -> None:
     program.reset()
     toy.cell.reset()
     toy.grid.reset()
-    type(toy.total).__table__.reset()  # type: ignore[attr-defined]
+    table_of(toy.total).reset()
 
 
 @given(SMALL, SMALL)

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numba
 
 from pagelab.lang.native import Program
@@ -14,12 +16,12 @@ def test_called_by_address() -> None:
     program = Program([toy.arithmetic, toy.folded])
     call2, call0 = caller(2), caller(0)
 
-    @numba.njit  # type: ignore[untyped-decorator]
     def loop(two: int, none: int, state: int, n: int) -> int:
         s = 0
         for i in range(n):
             s += call2(two, state, i, 3) + call0(none, state)
         return s
 
-    found = loop(program.address["arithmetic"], program.address["folded"], program.state.ctypes.data, 100)
+    compiled: Any = numba.njit(loop)
+    found = compiled(program.address["arithmetic"], program.address["folded"], program.state.ctypes.data, 100)
     assert found == sum(toy.arithmetic(i, 3) + 1 for i in range(100))

@@ -87,7 +87,9 @@ def test_shared_accesses_are_explicit() -> None:
 
 
 def test_each_way_out_of_a_section_releases_it(function: Callable[[str], FunctionType]) -> None:
-    f = function("def f(a: int) -> int:\n    with total.lock, irqs_off(a):\n        if a:\n            return 1\n    return 2")
+    f = function(
+        "def f(a: int) -> int:\n    with total.lock, irqs_off(a):\n        if a:\n            return 1\n    return 2"
+    )
     nodes = parse([f])[f].nodes
     for kind, times in ((Do.LOCK, 1), (Do.UNLOCK, 2), (Do.IRQS_OFF, 1), (Do.IRQS_ON, 2)):
         assert sum(n.do is kind for n in nodes) == times

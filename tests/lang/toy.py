@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from pagelab.lang.declare import (
     NIL,
+    Constants,
     Lock,
     columns,
-    constants,
     i8,
     i32,
     i64,
@@ -22,8 +22,7 @@ from pagelab.lang.declare import (
 SIZE = 4
 
 
-@constants
-class build:
+class Build(Constants):
     rows: int = 6
     deep: bool = False
 
@@ -32,30 +31,35 @@ class build:
         return 2 * self.rows
 
 
-@table(lambda: build.rows)
-class cell:
+build = Build()
+
+
+class Cell:
     next: i32 = NIL
     value: i8 = 0
     big: i64 = 7
     lock: Lock
 
 
-@table(lambda: 3, lambda: SIZE)
-class grid:
+class Grid:
     x: i32 = 0
 
 
-@record
-class total:
+class Total:
     lock: Lock
     sum: i64 = 0
     flag: bool = False
 
 
-@columns(lambda: build.rows)
-class event:
+class Event:
     kind: i8 = 0
     pfn: i64 = 0
+
+
+cell = table("cell", Cell, lambda: build.rows)
+grid = table("grid", Grid, lambda: 3, lambda: SIZE)
+total = record("total", Total)
+event = columns("event", Event, lambda: build.rows)
 
 
 @tracepoint
@@ -77,7 +81,7 @@ def logic(a: int, b: int) -> int:
     r = 0
     if a < b <= 10 or not a:
         r = r + 1
-    if a > 0 and (b > 0 or a == 3) and not (b == 5):
+    if a > 0 and (b > 0 or a == 3) and not b == 5:  # noqa: SIM201 (`not` is what is tested)
         r += 2
     t = a >= b
     u = a if t else -b
@@ -108,7 +112,7 @@ def loops(n: int) -> int:
 
 
 def sections(n: int, row: int) -> int:
-    with total.lock:
+    with total.lock:  # noqa: SIM117 (nested sections are what is tested)
         with irqs_off(0), cell[row].lock:
             row = 0
             if n == 1:
@@ -145,7 +149,7 @@ def helper(v: int, flag: bool, more: int = 5) -> int:
 
 def folded() -> int:
     if build.deep:
-        return undefined_name()  # type: ignore[name-defined]  # noqa: F821
+        return undefined_name()  # type: ignore  # noqa: F821, PGH003
     return 1 if not build.deep else 2
 
 

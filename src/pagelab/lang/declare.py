@@ -4,14 +4,15 @@
 The declarations are ordinary Python objects, so a model runs (and is debugged) as it is written; the compiler reads the
 same objects to lay the state out as bytes.
 
-    @table(lambda: machine.nr_pages)
-    class mem_map:                  # mem_map[page].next
+    class Page:
         next: i32 = NIL
 
-    @record
-    class zone:                     # zone.free_pages
+    class Zone:
         lock: Lock
         free_pages: i64 = 0
+
+    mem_map = table("mem_map", Page, lambda: machine.nr_pages)      # mem_map[page].next
+    zone = record("zone", Zone)                                     # zone.free_pages
 """
 
 from __future__ import annotations
@@ -26,7 +27,6 @@ if typing.TYPE_CHECKING:
     from types import TracebackType
 
 R = TypeVar("R")
-C = TypeVar("C")
 
 #: Width in bits of an integer field; a value outside it is a fault, never a wrap-around.
 i8 = Annotated[int, 8]
@@ -43,7 +43,7 @@ class ModelFault(AssertionError):
 
 
 class Lock:
-    """A lock field.  ``with row.lock:`` takes it, ``trylock(row.lock)`` tries to, ``unlock(row.lock)`` gives it back."""
+    """A lock field: ``with row.lock:`` takes it, ``trylock(row.lock)`` tries to, ``unlock(row.lock)`` gives it back."""
 
     __slots__ = ("held",)
 
@@ -125,8 +125,8 @@ class Table(Generic[R]):
     :param columns: the fields are separate arrays given from outside (see :meth:`bind`), not part of the state.
     """
 
-    def __init__(self, cls: type, sizes: Sequence[Callable[[], int]], *, columns: bool = False) -> None:
-        self.name = cls.__name__
+    def __init__(self, name: str, cls: type[R], sizes: Sequence[Callable[[], int]], *, columns: bool = False) -> None:
+        self.name = name
         self.doc = cls.__doc__
         self.fields = {f.name: f for f in _fields(cls)}
         self.sizes = tuple(sizes)
@@ -174,8 +174,8 @@ class Table(Generic[R]):
 class Record(Table[R]):
     """A table of one row, whose fields are reached without an index: ``zone.free_pages``."""
 
-    def __init__(self, cls: type) -> None:
-        super().__init__(cls, ())
+    def __init__(self, name: str, cls: type[R]) -> None:
+        super().__init__(name, cls, ())
         self.row_class = type(self.name, (self.row_class,), {"__slots__": (), "__table__": self})
         super().reset()
 
@@ -184,32 +184,32 @@ class Record(Table[R]):
         self.rows[0].__init__()  # type: ignore[misc]
 
 
-def table(*sizes: Callable[[], int]) -> Callable[[type[R]], Table[R]]:
+def table(name: str, row: type[R], *sizes: Callable[[], int]) -> Table[R]:
     """Declare a table; ``sizes`` are callables because a build decides them."""
-
-    def declare(cls: type[R]) -> Table[R]:
-        return Table(cls, sizes)
-
-    return declare
+    return Table(name, row, sizes)
 
 
-def columns(size: Callable[[], int]) -> Callable[[type[R]], Table[R]]:
+def columns(name: str, row: type[R], size: Callable[[], int]) -> Table[R]:
     """Declare a table whose fields are arrays from outside, such as the events of a capture."""
-
-    def declare(cls: type[R]) -> Table[R]:
-        return Table(cls, (size,), columns=True)
-
-    return declare
+    return Table(name, row, (size,), columns=True)
 
 
-def record(cls: type[R]) -> R:
-    """Declare a table of one row."""
-    made: Record[R] = Record(cls)
+def record(name: str, row: type[R]) -> R:
+    """Declare a table of one row, which is what this returns."""
+    made: Record[R] = Record(name, row)
     return made.rows[0]
 
 
+def table_of(declared: object) -> Table[Any]:
+    """The table of a record; a table is its own."""
+    found = declared if isinstance(declared, Table) else getattr(type(declared), "__table__", None)
+    if not isinstance(found, Table):
+        raise TypeError(f"{declared!r} is neither a table nor a record")
+    return found
+
+
 class Constants:
-    """Base of the object that :func:`constants` makes; the compiler folds its attributes."""
+    """Base of objects whose attributes are fixed for one build: ``machine.nr_cpus``, ``features.pcp_spinlock``."""
 
     def configure(self, **values: int) -> None:
         """Set constants for the next build or reset.
@@ -217,15 +217,9 @@ class Constants:
         :raises AttributeError: for a name that was not declared.
         """
         for name, value in values.items():
-            if name not in typing.get_type_hints(type(self)):
+            if name not in typing.get_type_hints(type(self)):  # a property is not for setting
                 raise AttributeError(f"{type(self).__name__} has no constant {name}")
             setattr(self, name, value)
-
-
-def constants(cls: type[C]) -> C:
-    """Declare values that are fixed for one build: ``machine.nr_cpus``, ``features.pcp_lock``."""
-    made = type(cls.__name__, (cls, Constants), {"__doc__": cls.__doc__, "__module__": cls.__module__})
-    return cast("C", made())
 
 
 class Tracepoint:

@@ -8,9 +8,9 @@ its own.  Straight code runs through the nodes; a stepped machine stops at the s
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
     from pagelab.lang.declare import Field, Table
@@ -31,7 +31,7 @@ Expr: TypeAlias = "int | str | Op"
 class Place(NamedTuple):
     """A field of one row of a table; ``indices`` has one expression a dimension."""
 
-    table: Table[object]
+    table: Table[Any]
     field: Field
     indices: tuple[Expr, ...]
 
@@ -126,7 +126,7 @@ def locals_of(expr: Expr) -> Iterator[str]:
         yield from locals_of(expr.b)
 
 
-FOLD = {
+FOLD: Mapping[str, Callable[[int, int], int]] = {
     "+": lambda a, b: a + b,
     "-": lambda a, b: a - b,
     "*": lambda a, b: a * b,

@@ -26,7 +26,7 @@ class TableLayout:
     For columns ``offset`` is that of the 8-byte address of the first field's array, and ``row_bytes`` is 0.
     """
 
-    table: Table[object]
+    table: Table[Any]
     shape: tuple[int, ...]
     offset: int
     row_bytes: int
@@ -48,8 +48,8 @@ class Layout:
         declared, as the checker does for its small states.
     """
 
-    def __init__(self, tables: Iterable[Table[object]], widths: Mapping[tuple[str, str], int] | None = None) -> None:
-        self.tables: dict[Table[object], TableLayout] = {}
+    def __init__(self, tables: Iterable[Table[Any]], widths: Mapping[tuple[str, str], int] | None = None) -> None:
+        self.tables: dict[Table[Any], TableLayout] = {}
         offset = HEADER_BYTES
         ordered = sorted(tables, key=lambda t: (not t.columns, t.name))
         for table in ordered:
@@ -67,7 +67,7 @@ class Layout:
         self.bytes = -(-offset // CACHE_LINE) * CACHE_LINE
 
     @staticmethod
-    def _lay_out(table: Table[object], offset: int, widths: Mapping[tuple[str, str], int]) -> TableLayout:
+    def _lay_out(table: Table[Any], offset: int, widths: Mapping[tuple[str, str], int]) -> TableLayout:
         def width(field: Field) -> int:
             return widths.get((table.name, field.name), field.bits // 8)
 
@@ -80,7 +80,7 @@ class Layout:
         row_bytes = 16 if 8 < byte <= 16 else -(-byte // align) * align
         return TableLayout(table, table.current_shape(), offset, row_bytes, places)
 
-    def dtype(self, table: Table[object]) -> np.dtype[Any]:
+    def dtype(self, table: Table[Any]) -> np.dtype[Any]:
         """numpy's view of a row of a table."""
         import numpy as np
 
@@ -95,7 +95,7 @@ class Layout:
             }
         )
 
-    def view(self, table: Table[object], state: npt.NDArray[np.uint8]) -> npt.NDArray[Any]:
+    def view(self, table: Table[Any], state: npt.NDArray[np.uint8]) -> npt.NDArray[Any]:
         """The rows of a table in a state, shaped as declared; a view, not a copy."""
         laid = self.tables[table]
         flat = state[laid.offset : laid.offset + laid.rows * laid.row_bytes].view(self.dtype(table))

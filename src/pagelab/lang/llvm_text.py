@@ -43,7 +43,9 @@ class StraightText:
         counts, and values that do not fit their field.
     """
 
-    def __init__(self, procedures: Iterable[Procedure], exported: Iterable[Procedure], layout: Layout, checks: str) -> None:
+    def __init__(
+        self, procedures: Iterable[Procedure], exported: Iterable[Procedure], layout: Layout, checks: str
+    ) -> None:
         if checks not in ("index", "all"):
             raise ValueError(f"checks is {checks!r}, must be 'index' or 'all'")
         self.procedures = list(procedures)
@@ -98,7 +100,9 @@ class _Function:
         procedure, program = self.procedure, self.program
         params = "".join(f", i64 %p{i}" for i in range(len(procedure.params)))
         attributes = program.attributes(procedure)
-        self.lines.append(f'define internal i64 @"{program.symbols[procedure]}"(ptr noalias %s{params}) nounwind{attributes} {{')
+        self.lines.append(
+            f'define internal i64 @"{program.symbols[procedure]}"(ptr noalias %s{params}) nounwind{attributes} {{'
+        )
         for name in procedure.locals():
             self.emit(f'%"l{name}" = alloca i64')
         for i, name in enumerate(procedure.params):
@@ -250,7 +254,9 @@ class _Function:
             case Do.LOCK:
                 place = _place(node)
                 held = self.load(place)
-                self.fault_unless(self.value(f"icmp eq i64 {held}, 0"), f"{place} taken that is already held: a deadlock")
+                self.fault_unless(
+                    self.value(f"icmp eq i64 {held}, 0"), f"{place} taken that is already held: a deadlock"
+                )
                 self.store(place, "1")
             case Do.UNLOCK:
                 self.store(_place(node), "0")

@@ -5,10 +5,9 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Iterable, Mapping
-from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
-from pagelab.lang.declare import Lock, ModelFault, Table
+from pagelab.lang.declare import Lock, ModelFault, Table, table_of
 from pagelab.lang.graph import Procedure
 from pagelab.lang.layout import Layout
 from pagelab.lang.llvm_text import StraightText
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 
-def tables_of(procedures: Iterable[Procedure]) -> set[Table[object]]:
+def tables_of(procedures: Iterable[Procedure]) -> set[Table[Any]]:
     """The tables that procedures touch."""
     return {node.place.table for p in procedures for node in p.nodes if node.place is not None}
 
@@ -37,13 +36,13 @@ class Program:
     """
 
     def __init__(
-        self, entries: Iterable[Callable[..., object]], tables: Iterable[Table[Any]] = (), *, checks: str = "index"
+        self, entries: Iterable[Callable[..., object]], tables: Iterable[object] = (), *, checks: str = "index"
     ) -> None:
         import numpy as np
 
-        functions = [f for f in entries if isinstance(f, FunctionType)]
+        functions = list(entries)
         graphs = parse(functions)
-        self.layout = Layout(tables_of(graphs.values()) | set(tables))
+        self.layout = Layout(tables_of(graphs.values()) | {table_of(t) for t in tables})
         exported = [graphs[f] for f in functions]
         text = StraightText(graphs.values(), exported, self.layout, checks)
         self.text = text.text
@@ -69,10 +68,9 @@ class Program:
                     rows[name] = field.initial
         self.state[:24] = 0
 
-    def table(self, table: Any) -> npt.NDArray[Any]:
+    def table(self, table: object) -> npt.NDArray[Any]:
         """The rows of a table or record in the state: a structured array that can be read and written."""
-        found = table if isinstance(table, Table) else type(table).__table__
-        return self.layout.view(found, self.state)
+        return self.layout.view(table_of(table), self.state)
 
     def bind(self, table: Table[Any], arrays: Mapping[str, npt.NDArray[Any]]) -> None:
         """Give a table of columns its arrays, which are used in place.
@@ -85,7 +83,9 @@ class Program:
         for name, (offset, width) in laid.fields.items():
             array = arrays[name]
             if array.dtype.itemsize != width or array.dtype.kind not in "iub" or len(array) != laid.rows:
-                raise ValueError(f"{table.name}.{name} needs {laid.rows} integers of {width} bytes, got {array.dtype}[{len(array)}]")
+                raise ValueError(
+                    f"{table.name}.{name} needs {laid.rows} integers of {width} bytes, got {array.dtype}[{len(array)}]"
+                )
             if not array.flags.c_contiguous:
                 raise ValueError(f"{table.name}.{name} needs a contiguous array")
             self._bound[table.name, name] = array

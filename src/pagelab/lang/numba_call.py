@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from typing import cast
 
 
 @functools.cache
@@ -37,5 +38,5 @@ def caller(params: int) -> Callable[..., int]:
     # numba wants an exact parameter list, hence one small function for each number of parameters.
     namespace = {"types": types, "generate": generate, "signature": types.int64(*[types.int64] * (params + 2))}
     exec(f"def call(context, address, state{', ' if names else ''}{names}):\n    return signature, generate", namespace)
-    made: Callable[..., int] = intrinsic(namespace["call"])
+    made: Callable[..., int] = intrinsic(cast("Callable[..., object]", namespace["call"]))
     return made

@@ -4,14 +4,14 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import FunctionType
 from typing import Any, NoReturn
 
 from pagelab.lang import declare
-from pagelab.lang.declare import Constants, Tracepoint
 from pagelab.lang.dataflow import check_assigned, drop_unreachable
+from pagelab.lang.declare import Constants, Tracepoint
 from pagelab.lang.graph import Do, Expr, Node, Op, Place, Procedure, operation
 from pagelab.lang.subset import Names, SubsetError, definition
 
@@ -40,14 +40,14 @@ COMPARE: Mapping[type[ast.cmpop], str] = {
 Dangling = list[tuple[Node, bool]]
 
 
-def parse(entries: Iterable[FunctionType]) -> dict[FunctionType, Procedure]:
+def parse(entries: Iterable[Callable[..., object]]) -> dict[Callable[..., object], Procedure]:
     """Graphs of the given functions and of all they call, callees first.
 
     Constants, features and attached probes are taken as they are now.
 
     :raises SubsetError: for anything outside the language; names file and line.
     """
-    done: dict[FunctionType, Procedure] = {}
+    done: dict[Callable[..., object], Procedure] = {}
     under_way: list[FunctionType] = []
 
     def visit(function: FunctionType, caller: _Parser | None, line: int) -> Procedure:
@@ -64,6 +64,8 @@ def parse(entries: Iterable[FunctionType]) -> dict[FunctionType, Procedure]:
         return procedure
 
     for entry in entries:
+        if not isinstance(entry, FunctionType):
+            raise TypeError(f"{entry!r} is not a function")
         visit(entry, None, 0)
     return done
 
@@ -98,7 +100,9 @@ class _Parser:
         for name in sorted(self.local_names):
             if self.names.table(ast.Name(name)) is not None:
                 self.fail(f"local {name} hides the table of that name")
-        returns_value = not (tree.returns is None or (isinstance(tree.returns, ast.Constant) and tree.returns.value is None))
+        returns_value = not (
+            tree.returns is None or (isinstance(tree.returns, ast.Constant) and tree.returns.value is None)
+        )
         self.procedure = Procedure(function.__name__, self.file, tree.lineno, params, returns_value)
         start = self.emit(Node(Do.SET, tree.lineno, local=""))
         self.block(tree.body)
@@ -147,7 +151,7 @@ class _Parser:
 
     # ---- expressions
 
-    def expression(self, e: ast.expr) -> Expr:
+    def expression(self, e: ast.expr) -> Expr:  # noqa: RET503 (fail() does not return)
         self.line = e.lineno
         match e:
             case ast.Constant(value=bool() | int() as value):
@@ -157,8 +161,8 @@ class _Parser:
             case ast.Name():
                 return self.global_constant(e)
             case ast.Attribute():
-                if (value := self.fixed_attribute(e)) is not None:
-                    return value
+                if (fixed := self.fixed_attribute(e)) is not None:
+                    return fixed
                 place = self.place(e)
                 if place.field.kind == "lock":
                     self.fail(f"{place} is a lock: use `with`, trylock() or unlock()")
@@ -235,8 +239,8 @@ class _Parser:
         if isinstance(e, ast.BoolOp):
             is_and = isinstance(e.op, ast.And)
             left: Dangling = []
-            for value in e.values:
-                true, false = self.condition(value)
+            for operand in e.values:
+                true, false = self.condition(operand)
                 left += false if is_and else true
                 self.dangling = true if is_and else false
                 if not self.dangling:
@@ -430,7 +434,11 @@ class _Parser:
             self.fail(f"operator {type(s.op).__name__} is outside the language")
         op = BINARY[type(s.op)]
         if isinstance(s.target, ast.Name):
-            self.emit(Node(Do.SET, s.lineno, local=s.target.id, value=self.operation(op, s.target.id, self.expression(s.value))))
+            self.emit(
+                Node(
+                    Do.SET, s.lineno, local=s.target.id, value=self.operation(op, s.target.id, self.expression(s.value))
+                )
+            )
             return
         place = self.place(s.target)
         local = self.temporary()

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from types import FunctionType, ModuleType
 from typing import Any
 
-from pagelab.lang.declare import Constants, Record, Table
+from pagelab.lang.declare import Constants, Table, table_of
 
 
 class SubsetError(SyntaxError):
@@ -69,13 +69,12 @@ class Names:
         value = self.lookup(node)
         return int(value) if isinstance(value, int) else None
 
-    def table(self, node: ast.expr) -> Table[object] | None:
+    def table(self, node: ast.expr) -> Table[Any] | None:
         """The table that a name means, for a record too."""
-        value = self.lookup(node)
-        if isinstance(value, Table):
-            return value
-        record = getattr(type(value), "__table__", None)
-        return record if isinstance(record, Record) else None
+        try:
+            return table_of(self.lookup(node))
+        except TypeError:
+            return None
 
     def function(self, node: ast.expr) -> Callable[..., object] | None:
         """The callable that a name means."""
