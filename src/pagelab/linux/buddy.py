@@ -1,0 +1,261 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The buddy lists: merge, split, move between migratetypes (mm/page_alloc.c, find_buddy_page_pfn() of mm/internal.h).
+
+zone.lock is held in all procedures but split_free_page(), which takes it.
+
+Not modelled: compaction_capture(), guard pages, page reporting, shuffling, bad and poisoned pages.
+"""
+
+from __future__ import annotations
+
+from errno import ENOENT
+
+from pagelab.lang.declare import NIL, irqs_off
+from pagelab.linux.lists import free_list_add, free_list_add_tail, free_list_del
+from pagelab.linux.migratetype import (
+    MIGRATE_CMA,
+    MIGRATE_ISOLATE,
+    MIGRATE_MOVABLE,
+    MIGRATE_PCPTYPES,
+    migratetype_is_mergeable,
+)
+from pagelab.linux.state import (
+    BUDDY,
+    IN_FLIGHT,
+    TAIL,
+    free_area,
+    get_pageblock_migratetype,
+    machine,
+    mem_map,
+    set_pageblock_migratetype,
+    zone,
+)
+from pagelab.linux.trace import mm_page_alloc_zone_locked, move_freepages_block_done
+
+# How to free: fpi_flags.
+FPI_NONE = 0
+FPI_SKIP_REPORT_NOTIFY = 1
+FPI_TO_TAIL = 2
+
+
+def __mod_zone_freepage_state(nr_pages: int, migratetype: int) -> None:
+    """Count free pages; those on ISOLATE lists are not counted, which is the caller's business."""
+    zone.free_pages += nr_pages
+    if machine.cma and migratetype == MIGRATE_CMA:
+        zone.free_cma_pages += nr_pages
+
+
+def add_to_free_list(page: int, order: int, migratetype: int) -> None:
+    """To the head: it is allocated next."""
+    free_list_add(page, order, migratetype)
+    free_area[order, migratetype].nr_free += 1
+
+
+def add_to_free_list_tail(page: int, order: int, migratetype: int) -> None:
+    """To the tail: it is allocated last."""
+    free_list_add_tail(page, order, migratetype)
+    free_area[order, migratetype].nr_free += 1
+
+
+def move_to_free_list(page: int, order: int, migratetype: int) -> None:
+    """From whichever list it is on to the tail of another one, without accounting."""
+    old = mem_map[page].free_list
+    free_list_del(page, order, old)
+    free_area[order, old].nr_free -= 1
+    free_list_add_tail(page, order, migratetype)
+    free_area[order, migratetype].nr_free += 1
+
+
+def del_page_from_free_list(page: int, order: int) -> None:
+    """Off whichever list it is on; no longer PageBuddy."""
+    migratetype = mem_map[page].free_list
+    free_list_del(page, order, migratetype)
+    mem_map[page].state = IN_FLIGHT
+    mem_map[page].order = 0
+    free_area[order, migratetype].nr_free -= 1
+
+
+def set_buddy_order(page: int, order: int) -> None:
+    """PageBuddy from now on."""
+    mem_map[page].order = order
+    mem_map[page].state = BUDDY
+
+
+def page_is_buddy(buddy: int, order: int) -> bool:
+    """Whether this is a free page of just this order.  A pair is always in one zone: the zone's ends are aligned."""
+    return mem_map[buddy].state == BUDDY and mem_map[buddy].order == order
+
+
+def find_buddy_page_pfn(page: int, order: int) -> int:
+    """The buddy of a page if it is free and of the same order, otherwise NIL."""
+    buddy = page ^ (1 << order)
+    return buddy if page_is_buddy(buddy, order) else NIL
+
+
+def buddy_merge_likely(page: int, buddy: int, order: int) -> bool:
+    """Whether the next higher pair waits for just the other half, so that it is better not to be allocated soon."""
+    if order >= machine.max_order - 2:
+        return False
+    return find_buddy_page_pfn(page & buddy, order + 1) != NIL
+
+
+def __free_one_page(page: int, order: int, migratetype: int, fpi_flags: int) -> None:
+    """Give a page back, merged with its buddies as far as that goes."""
+    if migratetype != MIGRATE_ISOLATE:
+        __mod_zone_freepage_state(1 << order, migratetype)
+
+    buddy = 0
+    while order < machine.max_order - 1:
+        buddy = page ^ (1 << order)
+        if not page_is_buddy(buddy, order):
+            break
+        if order >= machine.pageblock_order:
+            # Merging CMA, HIGHATOMIC or ISOLATE with others would spoil their accounting.
+            buddy_mt = get_pageblock_migratetype(buddy)
+            if migratetype != buddy_mt:
+                if not migratetype_is_mergeable(migratetype) or not migratetype_is_mergeable(buddy_mt):
+                    break
+        del_page_from_free_list(buddy, order)
+        mem_map[page | buddy].state = TAIL
+        page = page & buddy
+        order += 1
+
+    set_buddy_order(page, order)
+    if fpi_flags & FPI_TO_TAIL or buddy_merge_likely(page, buddy, order):
+        add_to_free_list_tail(page, order, migratetype)
+    else:
+        add_to_free_list(page, order, migratetype)
+
+
+def split_free_page(cpu: int, page: int, order: int, split_pfn_offset: int) -> int:
+    """Split a free page in two at an offset and give back the parts, each to the list of its own pageblock.
+
+    :returns: 0, or -ENOENT if it is no longer a free page of that order.
+    """
+    if split_pfn_offset == 0:
+        return 0
+    with irqs_off(cpu), zone.lock:
+        if not page_is_buddy(page, order):
+            return -ENOENT
+        migratetype = get_pageblock_migratetype(page)
+        if migratetype != MIGRATE_ISOLATE:
+            __mod_zone_freepage_state(-(1 << order), migratetype)
+        del_page_from_free_list(page, order)
+        pfn = page
+        while pfn < page + (1 << order):
+            migratetype = get_pageblock_migratetype(pfn)
+            free_page_order = min(__ffs(pfn, order), __fls(split_pfn_offset))
+            mem_map[pfn].state = IN_FLIGHT
+            __free_one_page(pfn, free_page_order, migratetype, FPI_NONE)
+            pfn += 1 << free_page_order
+            split_pfn_offset -= 1 << free_page_order
+            if split_pfn_offset == 0:  # the first part is done
+                split_pfn_offset = (1 << order) - (pfn - page)
+    return 0
+
+
+def __ffs(word: int, if_zero: int) -> int:
+    """Number of the lowest bit that is set; page 0 of the zone is aligned to anything."""
+    if word == 0:
+        return if_zero
+    bit = 0
+    while word >> bit & 1 == 0:
+        bit += 1
+    return bit
+
+
+def __fls(word: int) -> int:
+    """Number of the highest bit that is set."""
+    bit = 0
+    while word >> (bit + 1) != 0:
+        bit += 1
+    return bit
+
+
+def expand(page: int, low: int, high: int, migratetype: int) -> None:
+    """Halve a page of order ``high`` down to order ``low``; the upper halves go to the heads of the free lists."""
+    size = 1 << high
+    while high > low:
+        high -= 1
+        size >>= 1
+        add_to_free_list(page + size, high, migratetype)
+        set_buddy_order(page + size, high)
+
+
+def __rmqueue_smallest(cpu: int, order: int, migratetype: int) -> int:
+    """Take a page from the smallest free page of a migratetype that is large enough; NIL if there is none."""
+    for current_order in range(order, machine.max_order):
+        page = free_area[current_order, migratetype].head
+        if page == NIL:
+            continue
+        del_page_from_free_list(page, current_order)
+        expand(page, order, current_order, migratetype)
+        mem_map[page].index = migratetype
+        mem_map[page].compound_order = order
+        # pcp_allowed_order()
+        refill = migratetype < MIGRATE_PCPTYPES and (
+            order <= machine.costly_order or (machine.thp and order == machine.pageblock_order)
+        )
+        mm_page_alloc_zone_locked(cpu, page, order, migratetype, refill)
+        return page
+    return NIL
+
+
+def zone_spans_pfn(page: int) -> bool:
+    """Whether a page lies between the first and the last page of the zone."""
+    start = zone.start_page
+    return start <= page and page < start + zone.spanned_pages
+
+
+def move_freepages(start: int, end: int, migratetype: int) -> int:
+    """Move the free pages that begin in a range, end included, to the tails of a migratetype's lists."""
+    pages_moved = 0
+    page = start
+    while page <= end:
+        if mem_map[page].state != BUDDY:
+            page += 1
+            continue
+        order = mem_map[page].order
+        move_to_free_list(page, order, migratetype)
+        page += 1 << order
+        pages_moved += 1 << order
+    return pages_moved
+
+
+def move_freepages_block(cpu: int, page: int, migratetype: int) -> int:
+    """Move the free pages of a page's pageblock to the lists of a migratetype; returns how many base pages moved.
+
+    A free page that begins in an earlier pageblock stays where it is.
+    """
+    start = page & ~(machine.pageblock_nr_pages - 1)
+    end = start + machine.pageblock_nr_pages - 1
+    if not zone_spans_pfn(start):
+        start = page
+    moved = 0
+    if zone_spans_pfn(end):
+        moved = move_freepages(start, end, migratetype)
+    move_freepages_block_done(cpu, page, migratetype, moved)
+    return moved
+
+
+def __isolate_free_page(page: int, order: int) -> int:
+    """Take a free page off its list; returns its number of base pages, 0 if the zone is too low on free memory."""
+    migratetype = get_pageblock_migratetype(page)
+    if migratetype != MIGRATE_ISOLATE:
+        # zone_watermark_ok() of an order-0 request that may use CMA; lowmem_reserve and HIGHATOMIC are not modelled.
+        if zone.free_pages <= zone.watermark_min + (1 << order):
+            return 0
+        __mod_zone_freepage_state(-(1 << order), migratetype)
+    del_page_from_free_list(page, order)
+    if order >= machine.pageblock_order - 1:
+        block = page
+        while block < page + (1 << order) - 1:
+            if migratetype_is_mergeable(get_pageblock_migratetype(block)):
+                set_pageblock_migratetype(block, MIGRATE_MOVABLE)
+            block += machine.pageblock_nr_pages
+    return 1 << order
+
+
+def __putback_isolated_page(page: int, order: int, migratetype: int) -> None:
+    """Give back a page that __isolate_free_page() took."""
+    __free_one_page(page, order, migratetype, FPI_SKIP_REPORT_NOTIFY | FPI_TO_TAIL)

@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Empty pcplists into the free lists, those of other CPUs too (mm/page_alloc.c, mm/vmstat.c)."""
+
+from __future__ import annotations
+
+from pagelab.lang.declare import irqs_off, trylock, unlock
+from pagelab.linux.features import features
+from pagelab.linux.pcp import free_pcppages_bulk
+from pagelab.linux.state import cpu_state, machine, mm, pcp, zone
+
+
+def drain_pcp(cpu: int, owner: int, to_drain: int) -> None:
+    """Give back ``to_drain`` base pages in one hold of the owner's pcp->lock."""
+    # Since Linux kernel commit 574907741599 ("mm/page_alloc: leave IRQs enabled for per-cpu page allocations")
+    # (in v6.2, 6.1.57)
+    if features.irqs_on_under_pcp_lock:
+        with pcp[owner].lock:
+            free_pcppages_bulk(cpu, owner, to_drain, 0)
+    else:
+        with irqs_off(cpu), pcp[owner].lock:
+            free_pcppages_bulk(cpu, owner, to_drain, 0)
+
+
+def drain_pages_zone(cpu: int, owner: int) -> None:
+    """Empty the owner's pcplists."""
+    # Since Linux kernel commit 66eca1021a42 ("mm/page_alloc: fix pcp->count race between drain_pages_zone() vs
+    # __rmqueue_pcplist()") (in v6.11, 6.1.104)
+    if features.drain_count_under_lock:
+        count = 1
+        while count != 0:
+            with pcp[owner].lock:
+                count = pcp[owner].count
+                if count != 0:
+                    to_drain = min(count, pcp[owner].batch << machine.pcp_batch_scale_max)
+                    free_pcppages_bulk(cpu, owner, to_drain, 0)
+                    count -= to_drain
+        return
+
+    count = pcp[owner].count
+    # Since Linux kernel commit 55f77df7d715 ("mm: page_alloc: control latency caused by zone PCP draining")
+    # (in v6.10, 6.1.104)
+    if features.drain_in_chunks:
+        while count != 0:
+            to_drain = min(count, pcp[owner].batch << machine.pcp_batch_scale_max)
+            count -= to_drain
+            drain_pcp(cpu, owner, to_drain)
+    elif count != 0:
+        drain_pcp(cpu, owner, pcp[owner].count)
+
+
+def drain_pages(cpu: int, owner: int) -> None:
+    """Empty the owner's pcplists of all zones that have pages, of which there is one."""
+    if zone.present_pages != 0:
+        drain_pages_zone(cpu, owner)
+
+
+def drain_local_pages(cpu: int) -> None:
+    """Empty the CPU's own pcplists."""
+    drain_pages_zone(cpu, cpu)
+
+
+def drain_all_cpus(cpu: int, force_all_cpus: bool) -> None:
+    """The body of __drain_all_pages(); mm.pcpu_drain_mutex is held.
+
+    A CPU that went offline keeps its old place in the mask, so it may be drained, or not.
+    """
+    for owner in range(machine.nr_cpus):
+        if cpu_state[owner].online:
+            cpu_state[owner].with_pcps = force_all_cpus or pcp[owner].count != 0
+    for owner in range(machine.nr_cpus):
+        if cpu_state[owner].with_pcps:
+            drain_pages_zone(cpu, owner)
+
+
+def __drain_all_pages(cpu: int, specific: bool, force_all_cpus: bool) -> None:
+    """Empty the pcplists of all online CPUs.
+
+    :param specific: whether the caller named the zone: it then waits for a drain that is under way, and drains again.
+    :param force_all_cpus: do not trust a count of 0, which is read without the lock.
+    """
+    if trylock(mm.pcpu_drain_mutex):
+        drain_all_cpus(cpu, force_all_cpus)
+        unlock(mm.pcpu_drain_mutex)
+    elif specific:
+        with mm.pcpu_drain_mutex:
+            drain_all_cpus(cpu, force_all_cpus)
+
+
+def drain_all_pages(cpu: int, specific: bool) -> None:
+    """Empty the pcplists of all CPUs that seem to have any."""
+    __drain_all_pages(cpu, specific, force_all_cpus=False)
+
+
+def drain_zone_pages(cpu: int) -> None:
+    """Give back one batch of the CPU's own pages."""
+    batch = pcp[cpu].batch
+    to_drain = min(pcp[cpu].count, batch)
+    if to_drain > 0:
+        drain_pcp(cpu, cpu, to_drain)
+
+
+def refresh_cpu_vm_stats(cpu: int, folded: bool) -> None:
+    """The vmstat worker: drain a CPU of another node whose counters of this zone were quiet for three seconds.
+
+    :param folded: whether a counter of the zone had changed on this CPU.
+    """
+    if folded:
+        pcp[cpu].expire = 3
+    if pcp[cpu].expire == 0 or pcp[cpu].count == 0:
+        return
+    if cpu_state[cpu].local:
+        pcp[cpu].expire = 0
+        return
+    expire = pcp[cpu].expire - 1
+    pcp[cpu].expire = expire
+    if expire == 0 and pcp[cpu].count != 0:
+        drain_zone_pages(cpu)

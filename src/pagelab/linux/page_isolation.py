@@ -1,0 +1,256 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Take pageblocks out of use: nothing in them is allocated any more (mm/page_isolation.c).
+
+Ranges are ``start`` to ``end``, ``end`` excluded.  Errors are returned as negative errno.
+"""
+
+from __future__ import annotations
+
+from errno import EBUSY
+
+from pagelab.lang.declare import NIL, irqs_off
+from pagelab.linux.buddy import (
+    __isolate_free_page,
+    __mod_zone_freepage_state,
+    __putback_isolated_page,
+    find_buddy_page_pfn,
+    move_freepages_block,
+    split_free_page,
+)
+from pagelab.linux.migratetype import MIGRATE_CMA, MIGRATE_ISOLATE
+from pagelab.linux.state import (
+    ALLOCATED,
+    BUDDY,
+    OFFLINE,
+    get_pageblock_migratetype,
+    machine,
+    mem_map,
+    set_pageblock_migratetype,
+    zone,
+)
+from pagelab.linux.trace import alloc_contig_migrate_range
+from pagelab.linux.trace import test_pages_isolated as trace_test_pages_isolated
+
+# isol_flags
+MEMORY_OFFLINE = 1
+REPORT_FAILURE = 2
+
+
+def compound_head(page: int) -> int:
+    """The first page of the allocation that a page belongs to, or NIL if it belongs to none."""
+    head = page
+    for order in range(machine.max_order):
+        head &= -1 << order
+        if mem_map[head].state == ALLOCATED:
+            return head if head + (1 << mem_map[head].compound_order) > page else NIL
+    return NIL
+
+
+def has_unmovable_pages(start: int, end: int, migratetype: int) -> int:
+    """The first page of a range, within one pageblock, that cannot be migrated, or NIL.  zone.lock is held.
+
+    Free pages count as movable wherever they are, on pcplists and in flight too.
+    """
+    if machine.cma and get_pageblock_migratetype(start) == MIGRATE_CMA:
+        return NIL if migratetype == MIGRATE_CMA else start
+    page = start
+    while page < end:
+        state = mem_map[page].state
+        if state == OFFLINE:  # PageReserved
+            return page
+        if not machine.zone_movable:
+            if state == BUDDY:
+                page += (1 << mem_map[page].order) - 1
+            else:
+                head = compound_head(page)
+                if head != NIL:
+                    if not mem_map[head].movable:
+                        return page
+                    page = head + (1 << mem_map[head].compound_order) - 1
+        page += 1
+    return NIL
+
+
+def set_migratetype_isolate(cpu: int, page: int, migratetype: int, start: int, end: int) -> int:
+    """Isolate the pageblock of a page, of which only what lies in the range must be movable; 0 or -EBUSY."""
+    with irqs_off(cpu), zone.lock:
+        old = get_pageblock_migratetype(page)
+        if old == MIGRATE_ISOLATE:  # somebody else was faster
+            return -EBUSY
+        block_end = (page & ~(machine.pageblock_nr_pages - 1)) + machine.pageblock_nr_pages
+        if has_unmovable_pages(max(page, start), min(block_end, end), migratetype) != NIL:
+            return -EBUSY
+        set_pageblock_migratetype(page, MIGRATE_ISOLATE)
+        zone.nr_isolate_pageblock += 1
+        nr_pages = move_freepages_block(cpu, page, MIGRATE_ISOLATE)
+        __mod_zone_freepage_state(-nr_pages, old)
+    return 0
+
+
+def unset_migratetype_isolate(cpu: int, page: int, migratetype: int) -> None:
+    """Give the pageblock that begins with a page back to a migratetype."""
+    with irqs_off(cpu), zone.lock:
+        if get_pageblock_migratetype(page) != MIGRATE_ISOLATE:
+            return
+        isolated_page = False
+        order = 0
+        # A free page of at least a pageblock could not merge with a buddy outside: take it out and put it back.
+        if mem_map[page].state == BUDDY:
+            order = mem_map[page].order
+            if machine.pageblock_order <= order < machine.max_order - 1:
+                buddy = find_buddy_page_pfn(page, order)
+                if buddy != NIL and get_pageblock_migratetype(buddy) != MIGRATE_ISOLATE:
+                    isolated_page = __isolate_free_page(page, order) != 0
+        if not isolated_page:
+            nr_pages = move_freepages_block(cpu, page, migratetype)
+            __mod_zone_freepage_state(nr_pages, migratetype)
+        set_pageblock_migratetype(page, migratetype)
+        if isolated_page:
+            __putback_isolated_page(page, order, migratetype)
+        zone.nr_isolate_pageblock -= 1
+
+
+def find_large_buddy(page: int) -> int:
+    """The first page of the free page that a page belongs to, found without the lock, or NIL."""
+    head = page
+    for order in range(machine.max_order):
+        head &= -1 << order
+        if mem_map[head].state == BUDDY:
+            return head
+    return NIL
+
+
+def migrate_across_boundary(cpu: int, head: int) -> bool:
+    """Have an allocation that reaches across the boundary migrated; False if it cannot be."""
+    if not mem_map[head].movable:
+        return False
+    end = head + (1 << mem_map[head].compound_order)
+    migratetype = get_pageblock_migratetype(head)
+    # Nobody else shall get the page that becomes free.
+    isolate_page = migratetype != MIGRATE_ISOLATE
+    if isolate_page and set_migratetype_isolate(cpu, head, migratetype, head, end) != 0:
+        return False
+    alloc_contig_migrate_range(cpu, head, end)
+    migrated = mem_map[head].state != ALLOCATED
+    if isolate_page:
+        unset_migratetype_isolate(cpu, head, migratetype)
+    return migrated
+
+
+def split_across_boundary(cpu: int, start: int, boundary: int) -> bool:
+    """Without the lock, split the free page that reaches across a boundary; an allocation is first migrated.
+
+    Allocations of more than one page count as compound pages.
+
+    :returns: False if an allocation is in the way.
+    """
+    page = start
+    while page < boundary:
+        state = mem_map[page].state
+        if state == BUDDY:
+            order = mem_map[page].order
+            if page + (1 << order) > boundary:
+                if split_free_page(cpu, page, order, boundary - page) != 0:
+                    continue  # it changed meanwhile: look again
+            page += 1 << order
+            continue
+        if state == ALLOCATED:
+            after = page + (1 << mem_map[page].compound_order)
+            if after <= boundary:
+                page = after
+                continue
+            if not migrate_across_boundary(cpu, page):
+                return False
+            page = find_large_buddy(page)
+            if page == NIL:
+                return False
+            continue
+        page += 1
+    return True
+
+
+def isolate_single_pageblock(
+    cpu: int, boundary: int, isolate_before: bool, skip_isolation: bool, migratetype: int
+) -> int:
+    """Isolate the pageblock before or after a boundary, so that no free page reaches across; 0 or -EBUSY."""
+    isolate_pageblock = boundary - machine.pageblock_nr_pages if isolate_before else boundary
+    start = max(isolate_pageblock & ~(machine.max_order_nr_pages - 1), zone.start_page)
+    if not skip_isolation:
+        end = isolate_pageblock + machine.pageblock_nr_pages
+        ret = set_migratetype_isolate(cpu, isolate_pageblock, migratetype, isolate_pageblock, end)
+        if ret != 0:
+            return ret
+    # Nothing reaches across if there is nothing on the other side.
+    other_side = boundary if isolate_before else boundary - 1
+    if not 0 <= other_side < machine.nr_pages:
+        return 0
+    if mem_map[other_side].state == OFFLINE:
+        return 0
+    if not split_across_boundary(cpu, start, boundary):
+        if not skip_isolation:
+            unset_migratetype_isolate(cpu, isolate_pageblock, migratetype)
+        return -EBUSY
+    return 0
+
+
+def start_isolate_page_range(cpu: int, start: int, end: int, migratetype: int) -> int:
+    """Isolate a range, rounded to pageblocks; 0, or -EBUSY with everything undone.
+
+    The first and the last pageblock come first, then those between.
+
+    :param migratetype: what the pageblocks get back if it fails.
+    """
+    isolate_start = start & ~(machine.pageblock_nr_pages - 1)
+    isolate_end = (end + machine.pageblock_nr_pages - 1) & ~(machine.pageblock_nr_pages - 1)
+    last = isolate_end - machine.pageblock_nr_pages
+    ret = isolate_single_pageblock(cpu, isolate_start, False, False, migratetype)
+    if ret != 0:
+        return ret
+    ret = isolate_single_pageblock(cpu, isolate_end, True, isolate_start == last, migratetype)
+    if ret != 0:
+        unset_migratetype_isolate(cpu, isolate_start, migratetype)
+        return ret
+    page = isolate_start + machine.pageblock_nr_pages
+    while page < last:
+        if mem_map[page].state != OFFLINE and set_migratetype_isolate(cpu, page, migratetype, start, end) != 0:
+            undo_isolate_page_range(cpu, isolate_start, page, migratetype)
+            unset_migratetype_isolate(cpu, last, migratetype)
+            return -EBUSY
+        page += machine.pageblock_nr_pages
+    return 0
+
+
+def undo_isolate_page_range(cpu: int, start: int, end: int, migratetype: int) -> None:
+    """Give the pageblocks of a range back, one by one."""
+    page = start & ~(machine.pageblock_nr_pages - 1)
+    while page < end:
+        if mem_map[page].state != OFFLINE and get_pageblock_migratetype(page) == MIGRATE_ISOLATE:
+            unset_migratetype_isolate(cpu, page, migratetype)
+        page += machine.pageblock_nr_pages
+
+
+def __test_page_isolated_in_pageblock(start: int, end: int) -> int:
+    """The first page of a range that is not part of a free page on a free list.  zone.lock is held.
+
+    Which list that is, nobody looks at.
+    """
+    page = start
+    while page < end and mem_map[page].state == BUDDY:
+        page += 1 << mem_map[page].order
+    return page
+
+
+def test_pages_isolated(cpu: int, start: int, end: int) -> int:
+    """Whether all of a range is isolated and on the free lists: 0 or -EBUSY."""
+    page = start
+    while page < end:
+        if mem_map[page].state != OFFLINE and get_pageblock_migratetype(page) != MIGRATE_ISOLATE:
+            break
+        page += machine.pageblock_nr_pages
+    ret = -EBUSY
+    if page >= end:
+        with irqs_off(cpu), zone.lock:
+            page = __test_page_isolated_in_pageblock(start, end)
+        ret = -EBUSY if page < end else 0
+    trace_test_pages_isolated(cpu, start, end, page)
+    return ret

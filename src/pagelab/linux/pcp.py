@@ -1,0 +1,314 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The pcplists: allocate from them, free to them, refill them, give back what is too much (mm/page_alloc.c).
+
+``cpu`` executes; ``owner`` is the CPU whose pcplists are meant where that may be another one.  ``pindex`` numbers the
+lists of a CPU: three migratetypes for each order up to ``machine.costly_order``, then those of huge pages.
+"""
+
+from __future__ import annotations
+
+from pagelab.lang.declare import NIL, irqs_off, trylock, unlock
+from pagelab.linux.buddy import FPI_NONE, __free_one_page
+from pagelab.linux.fallback import __rmqueue
+from pagelab.linux.features import features
+from pagelab.linux.lists import pcp_list_add, pcp_list_add_tail, pcp_list_del_head, pcp_list_del_tail
+from pagelab.linux.migratetype import MIGRATE_CMA, MIGRATE_ISOLATE, MIGRATE_MOVABLE, MIGRATE_PCPTYPES
+from pagelab.linux.state import (
+    ALLOCATED,
+    IN_FLIGHT,
+    ON_PCPLIST,
+    get_pageblock_migratetype,
+    machine,
+    mem_map,
+    page_vec,
+    pcp,
+    pcp_list,
+    zone,
+)
+from pagelab.linux.trace import mm_page_free, mm_page_free_batched, mm_page_pcpu_drain
+
+
+def pcp_allowed_order(order: int) -> bool:
+    """Whether pages of this order have pcplists."""
+    if order <= machine.costly_order:
+        return True
+    return machine.thp and order == machine.pageblock_order
+
+
+def order_to_pindex(migratetype: int, order: int) -> int:
+    """The pcplist for pages of a migratetype and an order."""
+    if order > machine.costly_order:
+        # Since Linux kernel commit bf14ed81f571 ("mm/page_alloc: Separate THP PCP into movable and non-movable
+        # categories") (in v6.10, 6.1.97)
+        if features.thp_lists_by_movability:
+            return machine.nr_loworder_pcp_lists + (1 if migratetype == MIGRATE_MOVABLE else 0)
+        return machine.nr_loworder_pcp_lists
+    return MIGRATE_PCPTYPES * order + migratetype
+
+
+def pindex_to_order(pindex: int) -> int:
+    """The order of the pages on a pcplist."""
+    if pindex >= machine.nr_loworder_pcp_lists:
+        return machine.pageblock_order
+    return pindex // MIGRATE_PCPTYPES
+
+
+# ---- between pcplists and free lists: pcp->lock is held
+
+
+def rmqueue_bulk(cpu: int, order: int, count: int, pindex: int, migratetype: int, alloc_flags: int) -> int:
+    """Take up to ``count`` pages from the free lists to the tail of a pcplist; returns how many were found."""
+    allocated = 0
+    with irqs_off(cpu), zone.lock:
+        while allocated < count:
+            page = __rmqueue(cpu, order, migratetype, alloc_flags)
+            if page == NIL:
+                break
+            pcp_list_add_tail(page, cpu, pindex)
+            mem_map[page].state = ON_PCPLIST
+            allocated += 1
+            if machine.cma and mem_map[page].index == MIGRATE_CMA:
+                zone.free_cma_pages -= 1 << order
+        zone.free_pages -= allocated << order
+    return allocated
+
+
+def free_pcppages_bulk(cpu: int, owner: int, count: int, pindex: int) -> None:
+    """Give back at least ``count`` base pages, list after list from ``pindex`` on, each from its tail."""
+    count = min(pcp[owner].count, count)
+    min_pindex = 0
+    max_pindex = machine.nr_pcp_lists - 1
+    pindex -= 1
+    with irqs_off(cpu), zone.lock:
+        isolated_pageblocks = zone.nr_isolate_pageblock != 0
+        while count > 0:
+            page = NIL
+            while page == NIL:
+                assert min_pindex <= max_pindex, "pcp->count says that there are pages, but all lists are empty"
+                pindex += 1
+                if pindex > max_pindex:
+                    pindex = min_pindex
+                page = pcp_list[owner, pindex].tail
+                if page == NIL:
+                    if pindex == max_pindex:
+                        max_pindex -= 1
+                    if pindex == min_pindex:
+                        min_pindex += 1
+            order = pindex_to_order(pindex)
+            nr_pages = 1 << order
+            while page != NIL:
+                migratetype = mem_map[page].index
+                pcp_list_del_tail(page, owner, pindex)
+                mem_map[page].state = IN_FLIGHT
+                count -= nr_pages
+                pcp[owner].count -= nr_pages
+                # The pageblock may have been isolated since its type was read.
+                if isolated_pageblocks:
+                    migratetype = get_pageblock_migratetype(page)
+                __free_one_page(page, order, migratetype, FPI_NONE)
+                mm_page_pcpu_drain(cpu, page, order, migratetype)
+                page = pcp_list[owner, pindex].tail if count > 0 else NIL
+
+
+# ---- allocate
+
+
+def __rmqueue_pcplist(cpu: int, order: int, migratetype: int, alloc_flags: int, pindex: int) -> int:
+    """Take the first page of a pcplist, refilled if it is empty; NIL if there is none.  pcp->lock is held."""
+    page = pcp_list[cpu, pindex].head
+    if page == NIL:
+        batch = pcp[cpu].batch
+        # With a batch of 1 the pcplists are meant to store nothing.
+        if batch > 1:
+            batch = max(batch >> order, 2)
+        alloced = rmqueue_bulk(cpu, order, batch, pindex, migratetype, alloc_flags)
+        pcp[cpu].count += alloced << order
+        page = pcp_list[cpu, pindex].head
+        if page == NIL:
+            return NIL
+    pcp_list_del_head(page, cpu, pindex)
+    mem_map[page].state = IN_FLIGHT
+    pcp[cpu].count -= 1 << order
+    return page
+
+
+def pcp_trylock_rmqueue(cpu: int, order: int, migratetype: int, alloc_flags: int) -> int:
+    """The body of rmqueue_pcplist()."""
+    page = NIL
+    if trylock(pcp[cpu].lock):
+        pcp[cpu].free_factor >>= 1
+        pindex = order_to_pindex(migratetype, order)
+        page = __rmqueue_pcplist(cpu, order, migratetype, alloc_flags, pindex)
+        unlock(pcp[cpu].lock)
+    return page
+
+
+def rmqueue_pcplist(cpu: int, order: int, migratetype: int, alloc_flags: int) -> int:
+    """Take a page from the CPU's pcplists; NIL if they are locked, or empty and not to be refilled."""
+    # Since Linux kernel commit 574907741599 ("mm/page_alloc: leave IRQs enabled for per-cpu page allocations")
+    # (in v6.2, 6.1.57)
+    if features.irqs_on_under_pcp_lock:
+        return pcp_trylock_rmqueue(cpu, order, migratetype, alloc_flags)
+    with irqs_off(cpu):
+        return pcp_trylock_rmqueue(cpu, order, migratetype, alloc_flags)
+
+
+# ---- free
+
+
+def free_pages_prepare(cpu: int, page: int, order: int) -> None:
+    """What comes before any free; bad and poisoned pages are not modelled."""
+    mm_page_free(cpu, page, order)
+    assert mem_map[page].state == ALLOCATED, "page freed that is not allocated"
+    assert mem_map[page].compound_order == order, "page freed with another order than it was allocated with"
+    mem_map[page].state = IN_FLIGHT
+
+
+def free_one_page(cpu: int, page: int, order: int, migratetype: int, fpi_flags: int) -> None:
+    """Give a page to the free lists, past the pcplists."""
+    with irqs_off(cpu), zone.lock:
+        if zone.nr_isolate_pageblock != 0 or migratetype == MIGRATE_ISOLATE:
+            migratetype = get_pageblock_migratetype(page)
+        __free_one_page(page, order, migratetype, fpi_flags)
+
+
+def __free_pages_ok(cpu: int, page: int, order: int, fpi_flags: int) -> None:
+    """Free a page of an order that has no pcplists."""
+    free_pages_prepare(cpu, page, order)
+    migratetype = get_pageblock_migratetype(page)
+    free_one_page(cpu, page, order, migratetype, fpi_flags)
+
+
+def free_unref_page_prepare(cpu: int, page: int, order: int) -> None:
+    """Note the pageblock's type in the page; it may be another one before the page is on a list."""
+    free_pages_prepare(cpu, page, order)
+    mem_map[page].index = get_pageblock_migratetype(page)
+
+
+def nr_pcp_free(cpu: int, high: int, batch: int, free_high: bool) -> int:
+    """How many base pages to give back; ``free_factor`` doubles it with each free in a row."""
+    if free_high:
+        return pcp[cpu].count
+    # The pcplists are disabled, or those of boot.
+    if high < batch:
+        return 1
+    min_nr_free = batch
+    max_nr_free = high - batch
+    free_factor = pcp[cpu].free_factor
+    batch <<= free_factor
+    # Since Linux kernel commit 52166607ecc9 ("mm: restrict the pcp batch scale factor to avoid too long latency")
+    # (in v6.7, 6.1.104)
+    if batch < max_nr_free and (not features.pcp_batch_scale_max or free_factor < machine.pcp_batch_scale_max):
+        pcp[cpu].free_factor = free_factor + 1
+    return min(max(batch, min_nr_free), max_nr_free)
+
+
+def nr_pcp_high(cpu: int, free_high: bool) -> int:
+    """How many base pages the pcplists may hold just now."""
+    high = pcp[cpu].high
+    if high == 0 or free_high:
+        return 0
+    if not zone.reclaim_active:
+        return high
+    return min(pcp[cpu].batch << 2, high)
+
+
+def free_unref_page_commit(cpu: int, page: int, migratetype: int, order: int) -> None:
+    """Put a page at the head of a pcplist, and give pages back if there are too many.  pcp->lock is held."""
+    pindex = order_to_pindex(migratetype, order)
+    pcp_list_add(page, cpu, pindex)
+    mem_map[page].state = ON_PCPLIST
+    pcp[cpu].count += 1 << order
+    # Pages of higher orders fragment memory while they wait here.
+    free_high = 0 < order <= machine.costly_order and pcp[cpu].free_factor != 0
+    high = nr_pcp_high(cpu, free_high)
+    if pcp[cpu].count >= high:
+        batch = pcp[cpu].batch
+        free_pcppages_bulk(cpu, cpu, nr_pcp_free(cpu, high, batch, free_high), pindex)
+
+
+def pcp_trylock_free(cpu: int, page: int, pcpmigratetype: int, migratetype: int, order: int) -> None:
+    """To a pcplist if its lock is free, otherwise to the free lists."""
+    if trylock(pcp[cpu].lock):
+        free_unref_page_commit(cpu, page, pcpmigratetype, order)
+        unlock(pcp[cpu].lock)
+    else:
+        free_one_page(cpu, page, order, migratetype, FPI_NONE)
+
+
+def free_unref_page(cpu: int, page: int, order: int) -> None:
+    """Free a page of an order that has pcplists."""
+    free_unref_page_prepare(cpu, page, order)
+    migratetype = mem_map[page].index
+    pcpmigratetype = migratetype
+    if migratetype >= MIGRATE_PCPTYPES:
+        if migratetype == MIGRATE_ISOLATE:
+            free_one_page(cpu, page, order, migratetype, FPI_NONE)
+            return
+        pcpmigratetype = MIGRATE_MOVABLE
+        # Since Linux kernel commit 7b086755fb8c ("mm: page_alloc: fix CMA and HIGHATOMIC landing on the wrong buddy
+        # list") (in v6.6, 6.1.57)
+        if not features.cma_highatomic_to_own_list:
+            migratetype = MIGRATE_MOVABLE
+    # Since Linux kernel commit 574907741599 ("mm/page_alloc: leave IRQs enabled for per-cpu page allocations")
+    # (in v6.2, 6.1.57)
+    if features.irqs_on_under_pcp_lock:
+        pcp_trylock_free(cpu, page, pcpmigratetype, migratetype, order)
+    else:
+        with irqs_off(cpu):
+            pcp_trylock_free(cpu, page, pcpmigratetype, migratetype, order)
+
+
+# ---- free a list of order-0 pages: the first ``nr`` of page_vec[cpu]
+
+
+def free_unref_page_list_prepare(cpu: int, page: int) -> bool:
+    """First pass, for one page; False if the page went to the free lists at once, because its pageblock is isolated."""
+    free_unref_page_prepare(cpu, page, 0)
+    migratetype = mem_map[page].index
+    if migratetype == MIGRATE_ISOLATE:
+        free_one_page(cpu, page, 0, migratetype, FPI_NONE)
+        return False
+    return True
+
+
+def free_unref_page_list_commit(cpu: int, page: int) -> None:
+    """Second pass, for one page.  pcp->lock is held."""
+    migratetype = mem_map[page].index
+    if migratetype >= MIGRATE_PCPTYPES:
+        migratetype = MIGRATE_MOVABLE
+    mm_page_free_batched(cpu, page)
+    free_unref_page_commit(cpu, page, migratetype, 0)
+
+
+def free_unref_page_list_some(cpu: int, first: int, nr: int) -> None:
+    """Second pass, for as many pages as may be freed before the lock has to be given back."""
+    for i in range(first, min(first + machine.swap_cluster_max, nr)):
+        free_unref_page_list_commit(cpu, page_vec[cpu, i].page)
+
+
+def free_unref_page_list(cpu: int, nr: int) -> None:
+    """Free a list of order-0 pages, many of them in one hold of pcp->lock."""
+    kept = 0
+    for i in range(nr):
+        page = page_vec[cpu, i].page
+        if free_unref_page_list_prepare(cpu, page):
+            page_vec[cpu, kept].page = page
+            kept += 1
+    first = 0
+    while first < kept:
+        # Since Linux kernel commit 574907741599 ("mm/page_alloc: leave IRQs enabled for per-cpu page allocations")
+        # (in v6.2, 6.1.57)
+        if features.irqs_on_under_pcp_lock:
+            if trylock(pcp[cpu].lock):
+                free_unref_page_list_some(cpu, first, kept)
+                unlock(pcp[cpu].lock)
+                first += machine.swap_cluster_max
+            else:
+                page = page_vec[cpu, first].page
+                free_one_page(cpu, page, 0, mem_map[page].index, FPI_NONE)
+                first += 1
+        else:
+            with irqs_off(cpu), pcp[cpu].lock:
+                free_unref_page_list_some(cpu, first, kept)
+            first += machine.swap_cluster_max

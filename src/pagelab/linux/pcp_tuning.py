@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""How long pcplists may grow: watermarks, high and batch, disabling and enabling (mm/page_alloc.c).
+
+zone_pcp_update() and its like write the pcplists of other CPUs one field at a time and without their locks.
+"""
+
+from __future__ import annotations
+
+from errno import EINVAL
+
+from pagelab.lang.declare import irqs_off
+from pagelab.linux.drain import __drain_all_pages, drain_pages
+from pagelab.linux.state import cpu_state, machine, mm, pcp, zone
+
+MIN_PERCPU_PAGELIST_HIGH_FRACTION = 8
+
+
+def zone_batchsize() -> int:
+    """Pages to move at once: a 4096th of the zone, at most 256 KiB, made one less than a power of two."""
+    batch = min(zone.managed_pages >> 10, (1 << 20) >> machine.page_shift)
+    batch = max(batch // 4, 1)
+    batch += batch // 2
+    power = 1
+    while power * 2 <= batch:
+        power *= 2
+    return power - 1
+
+
+def cpus_to_split_high(cpu_online: int) -> int:
+    """The online CPUs of the zone's node, with one that comes online, or all online CPUs if there are none."""
+    nr_online = 0
+    nr_local = cpu_online
+    for cpu in range(machine.nr_cpus):
+        if cpu_state[cpu].online:
+            nr_online += 1
+            if cpu_state[cpu].local:
+                nr_local += 1
+    return nr_local if nr_local != 0 else nr_online
+
+
+def zone_highsize(batch: int, cpu_online: int) -> int:
+    """Base pages that the pcplists of a CPU may hold."""
+    fraction = mm.percpu_pagelist_high_fraction
+    if fraction == 0:
+        total_pages = zone.watermark_low
+    else:
+        total_pages = zone.managed_pages // fraction
+    return max(total_pages // cpus_to_split_high(cpu_online), batch << 2)
+
+
+def pageset_update(owner: int, high: int, batch: int) -> None:
+    """Two stores that other CPUs may see apart."""
+    pcp[owner].batch = batch
+    pcp[owner].high = high
+
+
+def __zone_set_pageset_high_and_batch(high: int, batch: int) -> None:
+    """For all possible CPUs; mm.pcp_batch_high_lock is held."""
+    for owner in range(machine.nr_cpus):
+        pageset_update(owner, high, batch)
+
+
+def zone_set_pageset_high_and_batch(cpu_online: int) -> None:
+    """Compute high and batch anew and set them if they changed; mm.pcp_batch_high_lock is held."""
+    new_batch = max(1, zone_batchsize())
+    new_high = zone_highsize(new_batch, cpu_online)
+    if zone.pageset_high == new_high and zone.pageset_batch == new_batch:
+        return
+    zone.pageset_high = new_high
+    zone.pageset_batch = new_batch
+    __zone_set_pageset_high_and_batch(new_high, new_batch)
+
+
+def zone_pcp_update(cpu_online: int) -> None:
+    """The zone has another number of pages, or of CPUs."""
+    with mm.pcp_batch_high_lock:
+        zone_set_pageset_high_and_batch(cpu_online)
+
+
+def setup_zone_pageset() -> None:
+    """The zone gets its first page."""
+    for owner in range(machine.nr_cpus):
+        pcp[owner].count = 0
+        pcp[owner].high = 0
+        pcp[owner].batch = 1
+        pcp[owner].free_factor = 0
+        pcp[owner].expire = 0
+    zone_set_pageset_high_and_batch(0)
+
+
+def zone_pcp_disable(cpu: int) -> None:
+    """No page stays on a pcplist from now on.
+
+    The kernel takes pcp_batch_high_lock here and keeps it until zone_pcp_enable(); in the model the caller holds it.
+    """
+    __zone_set_pageset_high_and_batch(0, 1)
+    __drain_all_pages(cpu, specific=True, force_all_cpus=True)
+
+
+def zone_pcp_enable() -> None:
+    """End of what zone_pcp_disable() began; the caller gives mm.pcp_batch_high_lock back."""
+    __zone_set_pageset_high_and_batch(zone.pageset_high, zone.pageset_batch)
+
+
+def zone_pcp_reset() -> None:
+    """The zone lost its last page; back to the pagesets of boot."""
+    for owner in range(machine.nr_cpus):
+        assert pcp[owner].count == 0, "pcplists of an empty zone still hold pages"
+        pageset_update(owner, 0, 1)
+
+
+def __setup_per_zone_wmarks(cpu: int) -> None:
+    """The watermarks of this zone, which is not highmem; watermark_boost is not modelled."""
+    pages_min = mm.min_free_kbytes >> (machine.page_shift - 10)
+    lowmem_pages = max(mm.other_lowmem_pages + zone.managed_pages, 1)
+    with irqs_off(cpu), zone.lock:
+        managed_pages = zone.managed_pages
+        distance = pages_min * managed_pages // lowmem_pages
+        zone.watermark_min = distance
+        low = distance
+        distance = max(distance >> 2, mult_frac(managed_pages, mm.watermark_scale_factor, 10000))
+        zone.watermark_low = low + distance
+        zone.watermark_high = low + 2 * distance
+
+
+def mult_frac(x: int, numerator: int, denominator: int) -> int:
+    """x * numerator / denominator, rounded as the kernel does."""
+    return x // denominator * numerator + x % denominator * numerator // denominator
+
+
+def setup_per_zone_wmarks(cpu: int) -> None:
+    """min_free_kbytes or the number of pages changed."""
+    __setup_per_zone_wmarks(cpu)
+    zone_pcp_update(0)
+
+
+def init_per_zone_wmark_min(cpu: int) -> None:
+    """After memory came or went; mm.min_free_kbytes, which the kernel computes anew here, is for the caller to set."""
+    setup_per_zone_wmarks(cpu)
+
+
+def percpu_pagelist_high_fraction_sysctl_handler(value: int) -> int:
+    """A write to vm.percpu_pagelist_high_fraction; returns 0 or -EINVAL."""
+    with mm.pcp_batch_high_lock:
+        if value < 0 or 0 < value < MIN_PERCPU_PAGELIST_HIGH_FRACTION:
+            return -EINVAL
+        if value == mm.percpu_pagelist_high_fraction:
+            return 0
+        mm.percpu_pagelist_high_fraction = value
+        if zone.present_pages != 0:
+            zone_set_pageset_high_and_batch(0)
+    return 0
+
+
+def page_alloc_cpu_online() -> None:
+    """A CPU comes online; it is not among the online ones yet."""
+    if zone.present_pages != 0:
+        zone_pcp_update(1)
+
+
+def page_alloc_cpu_dead(cpu: int, dead: int) -> None:
+    """A CPU went offline: it is not among the online ones any more, and nothing runs there."""
+    drain_pages(cpu, dead)
+    if zone.present_pages != 0:
+        zone_pcp_update(0)
