@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""KVM where it really boots a stock guest, emulation otherwise.
+
+/dev/kvm may be there and still be of no use (nested without hardware help, seccomp): the kernel is booted once, and the
+answer kept for as long as kernel, QEMU and host kernel stay the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+
+from pagelab.errors import BadInput, MissingTool, PagelabError
+from pagelab.guest import qemu
+from pagelab.guest.cache import cache_directory
+from pagelab.guest.cpio import Archive
+from pagelab.guest.kernels import Kernel
+
+ACCELERATORS = ("auto", "tcg", "kvm")
+_KVM = Path("/dev/kvm")
+#: A guest under KVM says it is alive after about a second.
+_PATIENCE = 6.0
+
+
+def choose(wish: str, kernel: Kernel, busybox: Path) -> str:
+    """``tcg`` or ``kvm``.
+
+    :param wish: one of :data:`ACCELERATORS`.
+    :raises BadInput: unknown wish.
+    :raises MissingTool: ``kvm`` is wished for and does not work here.
+    """
+    if wish not in ACCELERATORS:
+        raise BadInput(f"no accelerator is called {wish!r}", f"known are {', '.join(ACCELERATORS)}")
+    if wish == "tcg" or (wish == "auto" and not os.access(_KVM, os.R_OK | os.W_OK)):
+        return "tcg"
+    works = kvm_works(kernel, busybox)
+    if wish == "kvm" and not works:
+        raise MissingTool("KVM does not boot a guest on this machine", "leave --accelerator away to emulate")
+    return "kvm" if works else "tcg"
+
+
+def kvm_works(kernel: Kernel, busybox: Path) -> bool:
+    """Whether this kernel, booted under KVM, gets as far as its init; remembered in the cache."""
+    known = "\n".join([kernel.release, kernel.version, qemu.qemu_version(), *os.uname()[2:5]])
+    note = cache_directory("accelerator") / hashlib.sha256(known.encode()).hexdigest()[:16]
+    try:
+        return note.read_text("ascii").startswith("kvm")
+    except OSError:
+        pass
+    archive = Archive()
+    for directory in ("proc", "dev"):
+        archive.directory(directory)
+    archive.character_device("dev/console", 5, 1)
+    archive.file("bin/busybox", busybox.read_bytes(), 0o755)
+    archive.file("init", b"#!/bin/busybox sh\necho pagelab: alive\nexec /bin/busybox poweroff -f\n", 0o755)
+    with tempfile.TemporaryDirectory(prefix="pagelab-") as scratch:
+        directory = Path(scratch)
+        (directory / "initramfs").write_bytes(archive.pack())
+        setup = qemu.Setup(
+            kernel=kernel.image,
+            initramfs=directory / "initramfs",
+            command_line="console=ttyS0 quiet panic=-1",
+            accelerator="kvm",
+            cpus=1,
+            base_mib=256,
+            max_mib=8192,
+            disk=None,
+            directory=directory,
+        )
+        works = asyncio.run(_alive(setup))
+    note.write_text(f"{'kvm' if works else 'tcg'}\n{known}\n", "utf-8")
+    return works
+
+
+async def _alive(setup: qemu.Setup) -> bool:
+    try:
+        async with qemu.Machine(setup) as machine:
+            async for line in machine.lines(_PATIENCE):
+                if "pagelab: alive" in line:
+                    return True
+    except PagelabError:
+        pass
+    return False

@@ -1,0 +1,150 @@
+#!/bin/busybox sh
+# SPDX-License-Identifier: GPL-2.0-or-later
+# The guest's only process of its own: sets up tracing, brings the hot-added memory online, works it, hands out the files.
+# /etc/record.conf (written by guest/initramfs.py) holds the settings.  Lines "pagelab: ..." on the console tell the
+# host how far it is; data goes out as a tar archive on the scratch disk.
+
+export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C
+/bin/busybox --install -s /bin
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t devtmpfs devtmpfs /dev
+mkdir -p /dev/shm /tmp /run /work /out /root
+mount -t tmpfs -o size=2g tmpfs /work
+mount -t tmpfs -o size=2g tmpfs /out
+mount -t tmpfs tmpfs /tmp
+mount -t tracefs tracefs /sys/kernel/tracing
+. /etc/record.conf
+
+say() { echo "pagelab: $*"; }
+fail() { say "failed $*"; sync; poweroff -f; sleep 60; }
+
+for module in $MODULES; do insmod "/lib/modules/$module" || fail "module $module does not load"; done
+mkdir -p /out/facts /out/zoneinfo /out/pagetypeinfo /out/buddyinfo
+while read -r key value; do
+    path=/proc/sys/$(echo "$key" | tr . /)
+    if [ -e "$path" ]; then busybox echo "$value" > "$path"; echo "$key $(cat "$path")" >> /out/facts/sysctl; fi
+done < /etc/sysctl.conf
+
+uname -a > /out/uname.txt
+cat /proc/cmdline > /out/cmdline.txt
+cat /proc/kallsyms > /out/kallsyms.txt
+
+T=/sys/kernel/tracing
+mark() { echo "pagelab: $*" > $T/trace_marker; }
+snapshot() {
+    mark "snapshot $1"
+    cat /proc/zoneinfo > "/out/zoneinfo/$1.txt"
+    cat /proc/pagetypeinfo > "/out/pagetypeinfo/$1.txt"
+    cat /proc/buddyinfo > "/out/buddyinfo/$1.txt"
+    mark "snapshot $1 done"
+}
+
+# ---- tracing: buffers and probes are made while all memory is still base memory
+echo 0 > $T/tracing_on
+echo "$CLOCK" > $T/trace_clock || fail "trace clock $CLOCK is not known to this kernel"
+echo 0 > $T/options/overwrite
+echo 0 > $T/options/record-cmd
+echo "$BUFFER_KB" > $T/buffer_size_kb || fail "no memory for trace buffers of $BUFFER_KB KiB"
+: > /out/facts/probes_placed; : > /out/facts/probes_missing; : > /out/facts/events_missing
+while read -r definition; do
+    name=${definition#*:pagelab/}; name=${name%% *}
+    # not the shell's own echo: that keeps what could not be written, and writes it with the next line
+    if busybox echo "$definition" >> $T/kprobe_events 2>/dev/null; then echo "$name"; else echo "$name" >&2; fi
+done < /etc/probes > /out/facts/probes_placed 2> /out/facts/probes_missing
+for event in $EVENTS; do
+    busybox echo 1 2>/dev/null > "$T/events/$event/enable" || echo "$event" >> /out/facts/events_missing
+done
+[ -d $T/events/pagelab ] && echo 1 > $T/events/pagelab/enable
+snapshot 00-boot
+
+# ---- memory: the host plugs it when it reads "ready"
+cd /sys/devices/system/memory
+before=$(ls -d memory* | wc -l)
+block=$((0x$(cat block_size_bytes)))
+say "ready block $block"
+want=$((before + DIMM_BYTES / block))
+tries=0
+while [ "$(ls -d memory* | wc -l)" -lt $want ]; do
+    tries=$((tries + 1)); [ $tries -gt 1200 ] && fail "hot-added memory did not appear"
+    usleep 25000
+done
+usleep 100000
+blocks=$(for b in memory*; do [ "$(cat $b/state)" = offline ] && echo ${b#memory}; done | sort -n)
+say "online" $blocks
+sync
+echo 1 > $T/tracing_on
+for b in $blocks; do
+    mark "online $b"
+    busybox echo "$ONLINE" > memory$b/state || fail "memory block $b does not go online"
+    echo "$b" >> /out/facts/online
+done
+snapshot 01-online
+
+# ---- work
+# On CPU $1: one run, or with offlining quarter runs until the last block was tried (at most twelve).
+built_in() {
+    round=0
+    while :; do
+        /bin/work "$WORKLOAD" $((SEED * 64 + round)) "$1" "$TARGET" || echo "$WORKLOAD $1 $round $?" >> /out/facts/work_failed
+        round=$((round + 1))
+        [ $round -ge $ROUNDS_LEAST ] && { [ -e /run/offlined ] || [ $round -ge $ROUNDS_MOST ]; } && break
+    done
+}
+offline() {
+    n=0
+    while [ $n -lt "$OFFLINE" ]; do
+        n=$((n + 1))
+        usleep 300000
+        online=$(for b in $blocks; do [ "$(cat memory$b/state)" = online ] && echo $b; done)
+        /bin/work busiest $((block / 4096)) $online
+        index=$?
+        set -- $online
+        [ $# -eq 0 ] && break
+        [ $index -lt $# ] && shift $index
+        b=$1
+        mark "offline $b"
+        start=$(cut -d' ' -f1 /proc/uptime)
+        timeout 40 sh -c "busybox echo offline > memory$b/state" 2> /run/why
+        status=$?
+        end=$(cut -d' ' -f1 /proc/uptime)
+        mark "offline $b done"
+        echo "$b $status $start $end $(tr '\n' ' ' < /run/why)" >> /out/facts/offline
+        snapshot "$(printf %02d $((n + 2)))-offline-$n"
+        if [ "$ONLINE_AGAIN" = 1 ] && [ "$(cat memory$b/state)" = offline ]; then
+            mark "online $b again"
+            busybox echo "$ONLINE" > memory$b/state && echo "$b" >> /out/facts/online_again
+            snapshot "$(printf %02d $((n + 2)))-online-again-$n"
+        fi
+    done
+    : > /run/offlined
+}
+say "work"
+if [ "$OFFLINE" -gt 0 ]; then offline & else : > /run/offlined; fi
+if [ -n "$COMMAND" ]; then
+    (cd /work && sh -c "$COMMAND" > /out/command.txt 2>&1)
+    echo $? > /out/facts/command_status
+else
+    for cpu in $CPUS; do (cd /work && built_in "$cpu") & done
+fi
+wait
+snapshot 02-after-work
+snapshot 99-end
+echo 0 > $T/tracing_on
+
+# ---- hand out
+say "extract"
+for cpu in $T/per_cpu/cpu*; do { echo "cpu ${cpu##*cpu}"; cat $cpu/stats; } >> /out/facts/stats; done
+cat $T/kprobe_profile > /out/facts/kprobe_profile
+cat /proc/vmstat > /out/facts/vmstat
+cd /out
+# extract always compresses; version 6 without compression is what any reader understands
+{ trace-cmd extract -o /out/compressed.dat &&
+  trace-cmd convert -i /out/compressed.dat -o /out/trace.dat --file-version 6 --compression none; } \
+    > /out/facts/trace-cmd 2>&1 || fail "trace-cmd: $(tail -n 1 /out/facts/trace-cmd)"
+rm /out/compressed.dat
+tar -cf - . | dd of=/dev/vda bs=1M conv=fsync 2> /run/dd || fail "writing to the scratch disk: $(tail -n 1 /run/dd)"
+say "done"
+sync
+poweroff -f
+sleep 60

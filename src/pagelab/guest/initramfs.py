@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The guest's root file system: busybox, trace-cmd with its libraries, modules, the workload, and init.sh."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import stat
+from collections.abc import Iterable, Mapping
+from importlib import resources
+from pathlib import Path
+
+from pagelab.errors import BadInput, MissingTool
+from pagelab.guest.cpio import Archive
+from pagelab.guest.elf import needs
+from pagelab.guest.kernels import Kernel, module_bytes, modules_in_order
+from pagelab.guest.probes import Probe
+from pagelab.guest.workloads import work_program
+
+_MODULES = ["virtio_pci", "virtio_blk"]
+_LIBRARY_PATHS = ("lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu", "lib64", "usr/lib", "lib")
+#: Parts of packages that no program needs to run.
+_LEFT_OUT = ("usr/share/doc", "usr/share/man", "usr/share/locale", "usr/share/info", "usr/share/lintian", "usr/include")
+_LARGEST_TREE = 128 << 20
+
+
+def build(
+    kernel: Kernel,
+    tools: Path,
+    settings: Mapping[str, str],
+    probes: Iterable[Probe],
+    sysctls: Mapping[str, str],
+    extra: Path | None = None,
+) -> bytes:
+    """The archive, the same bytes for the same arguments.
+
+    :param tools: unpacked packages that hold busybox-static and trace-cmd.
+    :param settings: shell variables for init.sh.
+    :param extra: unpacked packages (with their dependencies) whose programs the workload's command may call.
+    :raises MissingTool: a program, library or module is not where it should be.
+    """
+    archive = Archive()
+    for directory in ("proc", "sys", "dev", "tmp", "run", "work", "out", "root", "var/tmp", "usr/bin", "usr/sbin"):
+        archive.directory(directory)
+    archive.character_device("dev/console", 5, 1)
+    archive.character_device("dev/null", 1, 3, 0o666)
+    archive.file("init", resources.files("pagelab.guest").joinpath("init.sh").read_bytes(), 0o755)
+    archive.file("bin/busybox", busybox(tools).read_bytes(), 0o755)
+    archive.symlink("bin/sh", "busybox")
+    archive.file("bin/work", work_program(), 0o755)
+    if extra is not None:
+        add_tree(archive, extra)
+    # afterwards, so that trace-cmd gets the libraries it was built with
+    add_program(archive, tools, "usr/bin/trace-cmd")
+    names = []
+    for path in modules_in_order(kernel, _MODULES):
+        name = path.name[: path.name.index(".ko")] + ".ko"
+        archive.file(f"lib/modules/{name}", module_bytes(path))
+        names.append(name)
+    variables = {**settings, "MODULES": " ".join(names)}
+    archive.file("etc/record.conf", "".join(f"{k}={shlex.quote(v)}\n" for k, v in sorted(variables.items())).encode())
+    archive.file("etc/probes", "".join(f"{probe.definition()}\n" for probe in probes).encode())
+    archive.file("etc/sysctl.conf", "".join(f"{k} {v}\n" for k, v in sysctls.items()).encode())
+    archive.file("etc/passwd", b"root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/sh\n")
+    archive.file("etc/group", b"root:x:0:\nnogroup:x:65534:\n")
+    return archive.pack()
+
+
+def busybox(tools: Path) -> Path:
+    """The static busybox among the unpacked packages.
+
+    :raises MissingTool: it is not there.
+    """
+    return _find(tools, ("bin/busybox", "usr/bin/busybox"))
+
+
+def _find(root: Path, candidates: Iterable[str]) -> Path:
+    places = list(candidates)
+    for place in places:
+        if (root / place).is_file():
+            return root / place
+    raise MissingTool(f"{places[0]} is not among the unpacked packages in {root}", "fetch the kernel again")
+
+
+def add_program(archive: Archive, root: Path, program: str) -> None:
+    """Add the program, its loader and all libraries it needs, from the tree of unpacked packages at ``root``.
+
+    :raises MissingTool: a library is missing there.
+    """
+    archive.file(program, _find(root, [program]).read_bytes(), 0o755)
+    waiting, seen = [program], set[str]()
+    while waiting:
+        wants = needs(root / waiting.pop())
+        if wants is None:
+            continue
+        if wants.interpreter and wants.interpreter not in archive:
+            loader = wants.interpreter.lstrip("/")
+            places = (loader, f"usr/{loader}", *(f"{path}/{Path(loader).name}" for path in _LIBRARY_PATHS))
+            archive.file(loader, _find(root, places).resolve().read_bytes(), 0o755)
+        for library in wants.libraries:
+            if library in seen:
+                continue
+            seen.add(library)
+            found = _find(root, (f"{path}/{library}" for path in _LIBRARY_PATHS))
+            archive.file(f"lib/x86_64-linux-gnu/{library}", found.read_bytes(), 0o755)
+            waiting.append(str(found.relative_to(root)))
+
+
+def add_tree(archive: Archive, root: Path) -> None:
+    """Add all files of unpacked packages but their documentation.
+
+    :raises BadInput: more than :data:`_LARGEST_TREE` bytes: the guest has 512 MiB for itself.
+    """
+    for directory, names, files in os.walk(root):
+        here = Path(directory).relative_to(root)
+        names[:] = sorted(name for name in names if str(here / name) not in _LEFT_OUT)
+        for name in [*names, *sorted(files)]:
+            path, inside = root / here / name, str(here / name)
+            status = path.lstat()
+            if stat.S_ISLNK(status.st_mode):
+                archive.symlink(inside, os.readlink(path))
+            elif stat.S_ISDIR(status.st_mode):
+                archive.directory(inside)
+            elif stat.S_ISREG(status.st_mode):
+                archive.file(inside, path.read_bytes(), stat.S_IMODE(status.st_mode))
+    if archive.size() > _LARGEST_TREE:
+        size = archive.size() >> 20
+        raise BadInput(
+            f"the packages and what they depend on take {size} MiB", "the guest has room for 128 MiB of them"
+        )

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What a capture traces: tracepoints, and kprobes on the functions of mm/ that pagelab.capture.events.Kind lists.
+
+A probe's name is its Kind in lower case, its arguments carry the names of the kernel's parameters and come from the
+registers of the x86-64 calling convention at function entry.  A kernel in which a function has no symbol of exactly
+that name (inlined, or a clone with other arguments: .isra, .constprop) goes without that probe; the capture says so.
+Signatures as in Linux 6.1; mm/page_alloc.c, mm/page_isolation.c, mm/memory_hotplug.c.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+#: Tracepoints, as system/name.  One that the kernel does not have is left out and listed in capture.toml.
+EVENTS = (
+    "kmem/mm_page_alloc",
+    "kmem/mm_page_alloc_zone_locked",
+    "kmem/mm_page_free",
+    "kmem/mm_page_free_batched",
+    "kmem/mm_page_pcpu_drain",
+    "kmem/mm_page_alloc_extfrag",
+    "page_isolation/test_pages_isolated",
+    "vmscan/mm_vmscan_kswapd_wake",
+    "vmscan/mm_vmscan_kswapd_sleep",
+    "compaction/mm_compaction_begin",
+    "compaction/mm_compaction_end",
+    "compaction/mm_compaction_isolate_freepages",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """A kprobe (``at_return`` False) or kretprobe of the group ``pagelab``."""
+
+    name: str
+    function: str
+    arguments: str = ""
+    at_return: bool = False
+
+    def definition(self) -> str:
+        """The line for tracefs' kprobe_events (Documentation/trace/kprobetrace.rst)."""
+        words = [f"{'r' if self.at_return else 'p'}:pagelab/{self.name}", self.function, self.arguments]
+        return " ".join(word for word in words if word)
+
+
+def _done(name: str, function: str = "") -> Probe:
+    return Probe(f"{name}_done", function or name, "ret=$retval:s32", at_return=True)
+
+
+#: Turns the address of a struct page into a pfn.
+_VMEMMAP = "vmemmap=@vmemmap_base:x64"
+_VMEMMAP = "vmemmap=@vmemmap_base:x64"
+_RANGE = "start_pfn=%di end_pfn=%si"
+
+PROBES = (
+    Probe("zone_pcp_disable", "zone_pcp_disable", "zone=%di"),
+    Probe("zone_pcp_disable_done", "zone_pcp_disable", at_return=True),
+    Probe("zone_pcp_enable", "zone_pcp_enable", "zone=%di"),
+    Probe("zone_pcp_update", "zone_pcp_update", "zone=%di cpu_online=%si:s32"),
+    Probe("drain_all_pages", "__drain_all_pages", "zone=%di force_all_cpus=%si:u8"),
+    Probe("drain_pages_zone", "drain_pages_zone", "cpu=%di:u32 zone=%si"),
+    Probe("drain_local_pages", "drain_local_pages", "zone=%di"),
+    Probe("free_pcppages_bulk", "free_pcppages_bulk", "zone=%di count=%si:s32 pcp=%dx pindex=%cx:s32"),
+    Probe("rmqueue_bulk", "rmqueue_bulk", "zone=%di order=%si:u32 count=%dx list=%cx migratetype=%r8:s32"),
+    Probe("move_freepages_block", "move_freepages_block", f"zone=%di page=%si migratetype=%dx:s32 {_VMEMMAP}"),
+    _done("move_freepages_block"),
+    Probe("start_isolate_page_range", "start_isolate_page_range", f"{_RANGE} migratetype=%dx:s32 flags=%cx:s32"),
+    _done("start_isolate_page_range"),
+    Probe("undo_isolate_page_range", "undo_isolate_page_range", f"{_RANGE} migratetype=%dx:s32"),
+    Probe("unset_migratetype_isolate", "unset_migratetype_isolate", f"page=%di migratetype=%si:s32 {_VMEMMAP}"),
+    Probe("zone_set_pageset", "__zone_set_pageset_high_and_batch", "zone=%di high=%si batch=%dx"),
+    Probe("offline_isolated_pages", "__offline_isolated_pages", _RANGE),
+    Probe("offline_pages", "offline_pages", "start_pfn=%di nr_pages=%si zone=%dx group=%cx"),
+    _done("offline_pages"),
+    Probe("online_pages", "online_pages", "pfn=%di nr_pages=%si zone=%dx group=%cx"),
+    _done("online_pages"),
+)

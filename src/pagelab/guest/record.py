@@ -1,0 +1,293 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Boot a kernel, work its hot-added memory, and leave a capture directory."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import re
+import shutil
+import tarfile
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pagelab.errors import BadInput, GuestFailed, MissingTool
+from pagelab.guest import accelerator, apt, initramfs, kernels, probes, qemu, tools
+from pagelab.guest.cache import appears_whole
+from pagelab.guest.facts import Facts, capture_toml, read_facts
+from pagelab.guest.workloads import DEFAULT_PAGES, WORKLOADS
+
+OnStep = Callable[[str, float | None], None]
+
+BASE_MIB = 512
+BLOCK_MIB = 128
+TRACE_MIB = 192
+_SCRATCH_BYTES = 4 << 30  # sparse
+CLOCKS = ("counter", "global", "mono", "local", "x86-tsc", "boot")
+
+#: Settings that keep the guest from doing things by itself; names as in /proc/sys with dots.
+SYSCTLS = {
+    "kernel.watchdog": "0",
+    "kernel.hung_task_timeout_secs": "0",
+    "kernel.randomize_va_space": "0",
+    "vm.compaction_proactiveness": "0",
+    "vm.swappiness": "0",
+    "vm.stat_interval": "1",
+    "vm.dirty_writeback_centisecs": "0",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to record.  Sizes in MiB; ``command`` replaces the built-in workload when it is not empty."""
+
+    kernel: str
+    workload: str = "churn"
+    seed: int = 1
+    cpus: int = 2
+    memory_mib: int = 1024
+    zone: str = "movable"
+    clock: str = "counter"
+    pages: int = DEFAULT_PAGES
+    offline: int = 0
+    online_again: bool = False
+    thp: str = "never"
+    with_probes: bool = True
+    packages: tuple[str, ...] = ()
+    command: str = ""
+    accelerator: str = "auto"
+    timeout: float = 300.0
+    sysctls: dict[str, str] = field(default_factory=dict)
+
+    def check(self) -> None:
+        """:raises BadInput: a value is out of range or does not fit another one."""
+        kernels.check_name(self.kernel)
+        blocks = self.memory_mib // BLOCK_MIB
+        if not self.command and self.workload not in WORKLOADS:
+            known = ", ".join(WORKLOADS)
+            raise BadInput(f"no workload is called {self.workload!r}", f"known are {known}, and any --command")
+        if not 1 <= self.cpus <= 64:
+            raise BadInput(f"--cpus {self.cpus} is out of range", "a guest can have 1 to 64 CPUs")
+        if self.memory_mib % BLOCK_MIB or not BLOCK_MIB <= self.memory_mib <= 4096:
+            raise BadInput(f"--memory {self.memory_mib}M does not work", "hot-add 128M to 4G, in steps of 128M")
+        if not 0 <= self.offline < blocks:
+            message = f"--offline {self.offline} does not work with {blocks} memory blocks of {BLOCK_MIB} MiB"
+            raise BadInput(message, "one block has to stay: offline fewer, or hot-add more with --memory")
+        if not 0 <= self.seed < 1 << 48:
+            raise BadInput(f"--seed {self.seed} is out of range", "give a number from 0 to 2^48 - 1")
+        if not 1 <= self.pages <= 1_000_000:
+            raise BadInput(f"--pages {self.pages} is out of range", "give a number from 1 to 1000000")
+        if self.clock not in CLOCKS:
+            raise BadInput(f"--clock {self.clock!r} is not known", f"known are {', '.join(CLOCKS)}")
+        if not 10 <= self.timeout <= 86400:
+            raise BadInput(f"--timeout {self.timeout:g} is out of range", "give 10 to 86400 seconds")
+        if self.packages and not self.command:
+            raise BadInput("--package needs a --command", "say what to run, for example --command 'stress-ng --vm 2'")
+        for package in self.packages:
+            if not re.fullmatch(r"[a-z0-9][a-z0-9+.-]+", package):
+                raise BadInput(f"--package {package!r} is not the name of a Debian package")
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came out: numbers for people; everything is in the capture's capture.toml as well."""
+
+    capture: Path
+    kernel: str
+    release: str
+    accelerator: str
+    seconds: float
+    steps: dict[str, float]
+    events: int
+    lost: int
+    offline: list[dict[str, Any]]
+
+
+def command_line(plan: Plan) -> str:
+    """The kernel's command line.
+
+    mitigations=off only makes kernel entry cheaper under emulation; mm/ does not look at it.
+    """
+    words = [
+        "console=ttyS0",
+        "quiet",
+        "panic=-1",
+        "nokaslr",
+        "nowatchdog",
+        "mitigations=off",
+        "rcupdate.rcu_cpu_stall_suppress=1",
+        "memhp_default_state=offline",
+        f"transparent_hugepage={plan.thp}",
+    ]
+    return " ".join(words)
+
+
+def settings(plan: Plan) -> dict[str, str]:
+    """Variables of init.sh.  With offlining the workload runs in quarters, so that it can last as long as that."""
+    parts = 4 if plan.offline else 1
+    return {
+        "CLOCK": plan.clock,
+        "BUFFER_KB": str(min(TRACE_MIB // plan.cpus, 128) * 1024),
+        "EVENTS": " ".join(probes.EVENTS),
+        "DIMM_BYTES": str(plan.memory_mib << 20),
+        "ONLINE": f"online_{plan.zone}",
+        "OFFLINE": str(plan.offline),
+        "ONLINE_AGAIN": str(int(plan.online_again)),
+        "WORKLOAD": plan.workload,
+        "COMMAND": plan.command,
+        "SEED": str(plan.seed),
+        "CPUS": " ".join(str(cpu) for cpu in range(plan.cpus)),
+        "TARGET": str(-(-plan.pages // (plan.cpus * parts))),
+        "ROUNDS_LEAST": str(parts),
+        "ROUNDS_MOST": str(parts * 3),
+    }
+
+
+def record(plan: Plan, output: Path, on_step: OnStep | None = None, *, force: bool = False) -> Outcome:
+    """Run the plan and leave a capture at ``output``; nothing is left there if anything fails.
+
+    :param on_step: told the name of each step as it begins (with None) and as it ends (with its seconds).
+    :raises BadInput: the plan, or an output directory that is in use.
+    :raises MissingTool: QEMU, apt, the kernel or disk space is missing.
+    :raises GuestFailed: the guest hung or panicked.
+    """
+    plan.check()
+    if output.exists() and not (output.is_dir() and (force or not any(output.iterdir()))):
+        raise BadInput(f"{output} exists already", "choose another directory, or replace it with --force")
+    if not output.absolute().parent.is_dir():
+        raise BadInput(f"{output.absolute().parent} is not a directory", "make it first")
+    qemu.find_qemu()
+    begin = time.monotonic()
+    steps = _Steps(on_step or (lambda name, seconds: None))
+    steps.enter("kernel")
+    kernel = kernels.fetch(plan.kernel)
+    tree = tools.fetch_tools()
+    extra = apt.Suite(tools.SUITE).tree(plan.packages) if plan.packages else None
+    steps.enter("accelerator")
+    accel = accelerator.choose(plan.accelerator, kernel, initramfs.busybox(tree.root))
+    steps.enter("initramfs")
+    variables = settings(plan)
+    sysctls = {**SYSCTLS, **plan.sysctls}
+    wanted = probes.PROBES if plan.with_probes else ()
+    archive = initramfs.build(kernel, tree.root, variables, wanted, sysctls, extra.root if extra else None)
+    try:
+        with tempfile.TemporaryDirectory(prefix="pagelab-") as scratch, appears_whole(output.absolute()) as work:
+            directory = Path(scratch)
+            _boot(plan, kernel, archive, accel, directory, steps)
+            steps.enter("unpack")
+            raw = directory / "raw"
+            _unpack(directory / "scratch.img", raw)
+            facts = read_facts(raw / "facts")
+            _check_command(plan, facts, raw / "command.txt")
+            _lay_out(raw, work, kernel)
+            steps.leave()
+            seconds = time.monotonic() - begin
+            text = capture_toml(plan, kernel, tree, extra, accel, qemu.qemu_version(), facts, steps.seconds, wanted)
+            (work / "capture.toml").write_text(text, "utf-8")
+    except OSError as error:
+        if error.errno in (28, 122):
+            where = error.filename or output
+            raise MissingTool(f"no space left on the disk for {where}", "free some, or set TMPDIR") from error
+        raise
+    return Outcome(
+        output, plan.kernel, kernel.release, accel, seconds, steps.seconds, facts.events, facts.lost, facts.offline
+    )
+
+
+def _check_command(plan: Plan, facts: Facts, said: Path) -> None:
+    """A shell says 126 or 127 for what it could not even start; any other status is the command's own affair."""
+    if facts.command_status in (126, 127):
+        words = said.read_text("utf-8", "replace").strip().splitlines() or ["it cannot be run"]
+        hint = "name the Debian package that holds it with --package, and interpreters of scripts as well"
+        raise BadInput(f"--command {plan.command!r} did not start in the guest: {words[-1]}", hint)
+
+
+class _Steps:
+    """Names and durations of the steps, one after another."""
+
+    def __init__(self, told: OnStep) -> None:
+        self.seconds: dict[str, float] = {}
+        self._told = told
+        self._now: tuple[str, float] | None = None
+
+    def enter(self, name: str) -> None:
+        self.leave()
+        self._now = (name, time.monotonic())
+        self._told(name, None)
+
+    def leave(self) -> None:
+        if self._now is not None:
+            name, begin = self._now
+            self.seconds[name] = round(time.monotonic() - begin, 2)
+            self._told(name, self.seconds[name])
+        self._now = None
+
+
+def _boot(plan: Plan, kernel: kernels.Kernel, archive: bytes, accel: str, directory: Path, steps: _Steps) -> None:
+    (directory / "initramfs").write_bytes(archive)
+    disk = directory / "scratch.img"
+    with disk.open("wb") as file:
+        file.truncate(_SCRATCH_BYTES)
+    setup = qemu.Setup(
+        kernel=kernel.image,
+        initramfs=directory / "initramfs",
+        command_line=command_line(plan),
+        accelerator=accel,
+        cpus=plan.cpus,
+        base_mib=BASE_MIB,
+        max_mib=8192,
+        disk=disk,
+        directory=directory,
+    )
+    steps.enter(f"boot {plan.kernel}")
+    asyncio.run(_drive(setup, plan, steps))
+
+
+async def _drive(setup: qemu.Setup, plan: Plan, steps: _Steps) -> None:
+    """Follow the guest's "pagelab:" lines until "done"."""
+    finished = failed = ""
+    async with qemu.Machine(setup) as machine:
+        async for line in machine.lines(plan.timeout):
+            match = re.search(r"pagelab: (\w+) ?(.*)", line)
+            if match is None:
+                continue
+            word, rest = match[1], match[2]
+            if word == "ready":
+                await machine.plug(plan.memory_mib)
+            elif word == "failed":
+                failed = rest
+            elif word == "done":
+                finished = word
+            if word in ("online", "work", "extract"):
+                steps.enter(word)
+        if failed:
+            raise GuestFailed(f"the guest could not go on: {failed}", machine.last_words())
+        if not finished:
+            what = "the guest's kernel panicked" if machine.panicked() else "the guest ended before its work was done"
+            raise GuestFailed(what, machine.last_words())
+
+
+def _unpack(disk: Path, target: Path) -> None:
+    """Unpack the tar archive that the guest wrote to the scratch disk."""
+    target.mkdir()
+    try:
+        with tarfile.open(disk, "r:") as archive:
+            archive.extractall(target, filter="data")
+    except tarfile.TarError as error:
+        raise GuestFailed(f"the guest's scratch disk holds no archive ({error})", "record again") from error
+
+
+def _lay_out(raw: Path, work: Path, kernel: kernels.Kernel) -> None:
+    """Move what the guest wrote to where a capture has it (DESIGN section 7)."""
+    for name in ("trace.dat", "uname.txt", "cmdline.txt", "zoneinfo", "pagetypeinfo", "buddyinfo", "command.txt"):
+        if (raw / name).exists():
+            shutil.move(raw / name, work / name)
+    for name, data in (
+        ("kallsyms.txt.gz", (raw / "kallsyms.txt").read_bytes()),
+        ("config.txt.gz", kernel.config.read_bytes()),
+    ):
+        (work / name).write_bytes(gzip.compress(data, 6, mtime=0))
