@@ -34,7 +34,7 @@ class Kind(enum.IntEnum):
     ZONE_PCP_UPDATE = 19  # entry; arg: cpu_online, arg2: zone
     DRAIN_ALL_PAGES = 20  # entry of __drain_all_pages; arg: force, arg2: zone (0: all)
     DRAIN_PAGES_ZONE = 21  # entry of drain_pages_zone; arg: cpu, arg2: zone
-    FREE_PCPPAGES_BULK = 22  # entry; arg: count, arg2: address of the pcp, order: -1, migratetype: pindex
+    FREE_PCPPAGES_BULK = 22  # entry, under pcp->lock; arg: count, arg2: zone, migratetype: pindex
     RMQUEUE_BULK = 23  # entry; order, migratetype, arg: count, arg2: zone
     MOVE_FREEPAGES_BLOCK = 24  # entry, under zone->lock; pfn, migratetype, arg2: zone
     MOVE_FREEPAGES_BLOCK_DONE = 25  # return, under zone->lock; arg: pages moved
@@ -47,6 +47,9 @@ class Kind(enum.IntEnum):
     ONLINE_PAGES = 32  # entry; pfn: start, arg: number of pages, arg2: zone
     ONLINE_PAGES_DONE = 33  # return; arg: errno
     DRAIN_LOCAL_PAGES = 34  # entry; arg2: zone (0: all)
+    ZONE_SET_PAGESET = 35  # entry of __zone_set_pageset_high_and_batch; pfn: high, arg: batch, arg2: zone
+    UNSET_MIGRATETYPE_ISOLATE = 36  # entry, before zone->lock; pfn, migratetype
+    FREE_UNREF_PAGE_COMMIT = 37  # entry, under pcp->lock; pfn, order, migratetype (of the pcplist), arg2: zone
     WAKE_KSWAPD = 40  # mm_vmscan_kswapd_wake
     KSWAPD_SLEEP = 41  # mm_vmscan_kswapd_sleep
     COMPACTION = 42  # any compaction event: the free lists may have changed silently
