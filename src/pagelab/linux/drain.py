@@ -21,19 +21,24 @@ def drain_pcp(cpu: int, owner: int, to_drain: int) -> None:
             free_pcppages_bulk(cpu, owner, to_drain, 0)
 
 
+def drain_pages_zone_once(cpu: int, owner: int) -> bool:
+    """One hold of the owner's pcp->lock; whether pages were left that time."""
+    with pcp[owner].lock:
+        count = pcp[owner].count
+        if count != 0:
+            to_drain = min(count, pcp[owner].batch << machine.pcp_batch_scale_max)
+            free_pcppages_bulk(cpu, owner, to_drain, 0)
+            count -= to_drain
+    return count != 0
+
+
 def drain_pages_zone(cpu: int, owner: int) -> None:
     """Empty the owner's pcplists."""
     # Since Linux kernel commit 66eca1021a42 ("mm/page_alloc: fix pcp->count race between drain_pages_zone() vs
     # __rmqueue_pcplist()") (in v6.11, 6.1.104)
     if features.drain_count_under_lock:
-        count = 1
-        while count != 0:
-            with pcp[owner].lock:
-                count = pcp[owner].count
-                if count != 0:
-                    to_drain = min(count, pcp[owner].batch << machine.pcp_batch_scale_max)
-                    free_pcppages_bulk(cpu, owner, to_drain, 0)
-                    count -= to_drain
+        while drain_pages_zone_once(cpu, owner):
+            pass
         return
 
     count = pcp[owner].count

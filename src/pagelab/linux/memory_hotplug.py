@@ -21,7 +21,6 @@ from pagelab.linux.migratetype import MIGRATE_ISOLATE, MIGRATE_MOVABLE
 from pagelab.linux.page_isolation import start_isolate_page_range, test_pages_isolated, undo_isolate_page_range
 from pagelab.linux.pcp import __free_pages_ok
 from pagelab.linux.pcp_tuning import (
-    init_per_zone_wmark_min,
     setup_zone_pageset,
     zone_pcp_disable,
     zone_pcp_enable,
@@ -40,6 +39,7 @@ from pagelab.linux.state import (
     zone,
 )
 from pagelab.linux.trace import do_migrate_range
+from pagelab.linux.watermarks import init_per_zone_wmark_min
 
 
 def move_pfn_range_to_zone(start: int, nr_pages: int, migratetype: int) -> None:
@@ -131,10 +131,13 @@ def offline_pages_uncount(cpu: int, nr_pages: int) -> None:
 
 
 def remove_pfn_range_from_zone(start: int, nr_pages: int) -> None:
-    """shrink_zone_span(): the zone ends where its first and its last online pages are."""
+    """shrink_zone_span(): the zone ends where its first and its last online pages are.
+
+    The kernel looks at one page in each 2 MiB, which on x86-64 is a pageblock.
+    """
     low = zone.start_page
     high = low + zone.spanned_pages
-    step = 1 << machine.subsection_order
+    step = machine.pageblock_nr_pages
     if start == low:
         while low < high and mem_map[low].state == OFFLINE:
             low += step

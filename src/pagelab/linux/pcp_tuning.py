@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""How long pcplists may grow: watermarks, high and batch, disabling and enabling (mm/page_alloc.c).
+"""How long pcplists may grow: high and batch, disabling and enabling (mm/page_alloc.c).
 
 zone_pcp_update() and its like write the pcplists of other CPUs one field at a time and without their locks.
 """
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from errno import EINVAL
 
-from pagelab.lang.declare import irqs_off
 from pagelab.linux.drain import __drain_all_pages, drain_pages
 from pagelab.linux.state import cpu_state, machine, mm, pcp, zone
 
@@ -107,36 +106,6 @@ def zone_pcp_reset() -> None:
     for owner in range(machine.nr_cpus):
         assert pcp[owner].count == 0, "pcplists of an empty zone still hold pages"
         pageset_update(owner, 0, 1)
-
-
-def __setup_per_zone_wmarks(cpu: int) -> None:
-    """The watermarks of this zone, which is not highmem; watermark_boost is not modelled."""
-    pages_min = mm.min_free_kbytes >> (machine.page_shift - 10)
-    lowmem_pages = max(mm.other_lowmem_pages + zone.managed_pages, 1)
-    with irqs_off(cpu), zone.lock:
-        managed_pages = zone.managed_pages
-        distance = pages_min * managed_pages // lowmem_pages
-        zone.watermark_min = distance
-        low = distance
-        distance = max(distance >> 2, mult_frac(managed_pages, mm.watermark_scale_factor, 10000))
-        zone.watermark_low = low + distance
-        zone.watermark_high = low + 2 * distance
-
-
-def mult_frac(x: int, numerator: int, denominator: int) -> int:
-    """x * numerator / denominator, rounded as the kernel does."""
-    return x // denominator * numerator + x % denominator * numerator // denominator
-
-
-def setup_per_zone_wmarks(cpu: int) -> None:
-    """min_free_kbytes or the number of pages changed."""
-    __setup_per_zone_wmarks(cpu)
-    zone_pcp_update(0)
-
-
-def init_per_zone_wmark_min(cpu: int) -> None:
-    """After memory came or went; mm.min_free_kbytes, which the kernel computes anew here, is for the caller to set."""
-    setup_per_zone_wmarks(cpu)
 
 
 def percpu_pagelist_high_fraction_sysctl_handler(value: int) -> int:

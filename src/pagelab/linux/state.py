@@ -29,7 +29,7 @@ class Machine(Constants):
     thp: bool = True  # CONFIG_TRANSPARENT_HUGEPAGE
     cma: bool = True  # CONFIG_CMA
     zone_movable: bool = True  # the zone is ZONE_MOVABLE
-    subsection_order: int = 9  # PAGES_PER_SUBSECTION: 2 MiB
+    nr_other_zones: int = 4  # zones whose sizes the watermarks depend on, those without pages too
 
     @property
     def pageblock_nr_pages(self) -> int:
@@ -142,7 +142,15 @@ class Mm:
     percpu_pagelist_high_fraction: i32 = 0
     watermark_scale_factor: i32 = 10
     min_free_kbytes: i32 = 1024
-    other_lowmem_pages: i64 = 0  # managed pages of all other zones but highmem
+    user_min_free_kbytes: i32 = -1  # what was written to vm.min_free_kbytes, -1 if nothing was
+
+
+class OtherZone:
+    """What the watermarks of this zone depend on in the others, none of which is highmem."""
+
+    managed_pages: i64 = 0
+    watermark_high: i64 = 0
+    holds_user_pages: bool = True  # up to ZONE_NORMAL: nr_free_buffer_pages() counts it
 
 
 class CpuState:
@@ -167,11 +175,12 @@ pcp = table("pcp", PerCpuPages, lambda: machine.nr_cpus)
 pcp_list = table("pcp_list", PcpList, lambda: machine.nr_cpus, lambda: machine.nr_pcp_lists)
 zone = record("zone", Zone)
 mm = record("mm", Mm)
+other_zone = table("other_zone", OtherZone, lambda: machine.nr_other_zones)
 cpu_state = table("cpu_state", CpuState, lambda: machine.nr_cpus)
 page_vec = table("page_vec", PageVec, lambda: machine.nr_cpus, lambda: machine.page_vec_size)
 
 #: Every table and record.
-TABLES: tuple[Any, ...] = (mem_map, pageblock, free_area, pcp, pcp_list, zone, mm, cpu_state, page_vec)
+TABLES: tuple[Any, ...] = (mem_map, pageblock, free_area, pcp, pcp_list, zone, mm, other_zone, cpu_state, page_vec)
 
 
 def reset() -> None:

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What the model did, against what the trace shows: expectations, scores, the first divergence.
+
+The probes below are attached to the model's tracepoints.  What the model does under zone->lock is queued by CPU and has to
+come up in the trace in just that order; the trace is never asked before the model has spoken.
+"""
+
+from __future__ import annotations
+
+from pagelab.capture.events import Kind
+from pagelab.replay.tables import (
+    NOTE_NONE,
+    REASON_DIVERGED,
+    REASON_NONE,
+    SCORE_DRAIN,
+    SCORE_REFILL,
+    capture,
+    cpu_replay,
+    event,
+    expected,
+    hotplug,
+    reason,
+    score,
+    verdict,
+)
+
+
+def expect(cpu: int, kind: int, page: int, order: int, migratetype: int) -> None:
+    """Queue what this CPU's next event under zone->lock must be."""
+    pushed = cpu_replay[cpu].pushed
+    assert pushed - cpu_replay[cpu].popped < capture.expected_size, "more pages in one lock hold than there is room for"
+    slot = pushed & (capture.expected_size - 1)
+    expected[cpu, slot].kind = kind
+    expected[cpu, slot].page = page
+    expected[cpu, slot].order = order
+    expected[cpu, slot].migratetype = migratetype
+    cpu_replay[cpu].pushed = pushed + 1
+
+
+def on_zone_locked(cpu: int, page: int, order: int, migratetype: int, percpu_refill: int) -> None:
+    """Probe of mm_page_alloc_zone_locked."""
+    expect(cpu, Kind.MM_PAGE_ALLOC_ZONE_LOCKED, page, order, migratetype)
+
+
+def on_drain(cpu: int, page: int, order: int, migratetype: int) -> None:
+    """Probe of mm_page_pcpu_drain."""
+    expect(cpu, Kind.MM_PAGE_PCPU_DRAIN, page, order, migratetype)
+
+
+def on_moved(cpu: int, page: int, migratetype: int, moved: int) -> None:
+    """Probe of move_freepages_block_done."""
+    hotplug.moved = moved
+
+
+def count_exact(which: int) -> None:
+    """One more event, predicted as it happened."""
+    score[which].total += 1
+    score[which].exact += 1
+
+
+def count_unknown(which: int) -> None:
+    """One more event that cannot be judged."""
+    score[which].total += 1
+    score[which].unknown += 1
+    reason[verdict.reason].count += 1
+
+
+def diverge(i: int, which: int, kind: int, page: int, order: int, migratetype: int, value: int) -> None:
+    """Event ``i`` is not what the model said: count it as missed; nothing after it can be judged."""
+    score[which].total += 1
+    verdict.diverged += 1
+    if verdict.event < 0:
+        verdict.event = i
+        verdict.predicted_kind = kind
+        verdict.predicted_page = page
+        verdict.predicted_order = order
+        verdict.predicted_migratetype = migratetype
+        verdict.predicted_value = value
+    verdict.reason = REASON_DIVERGED
+
+
+def give_up(why: int) -> None:
+    """From here on the state is not known."""
+    if verdict.reason == REASON_NONE:
+        verdict.reason = why
+
+
+def waits(cpu: int) -> bool:
+    """Whether the trace still owes what the model did on this CPU."""
+    return cpu_replay[cpu].popped < cpu_replay[cpu].pushed
+
+
+def check_expected(i: int) -> None:
+    """Compare an event under zone->lock with the oldest expectation of its CPU."""
+    cpu = event[i].cpu
+    kind = event[i].kind
+    which = SCORE_DRAIN if kind == Kind.MM_PAGE_PCPU_DRAIN else SCORE_REFILL
+    if not waits(cpu):
+        diverge(i, which, NOTE_NONE, -1, -1, -1, 0)
+        return
+    popped = cpu_replay[cpu].popped
+    slot = popped & (capture.expected_size - 1)
+    cpu_replay[cpu].popped = popped + 1
+    predicted_kind = expected[cpu, slot].kind
+    page = expected[cpu, slot].page
+    order = expected[cpu, slot].order
+    migratetype = expected[cpu, slot].migratetype
+    same = predicted_kind == kind and page == event[i].page
+    if same and order == event[i].order and migratetype == event[i].migratetype:
+        count_exact(which)
+    else:
+        diverge(i, which, predicted_kind, page, order, migratetype, 0)

@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Follow memory that comes online and goes offline: isolation, disabled pcplists, high and batch."""
+
+from __future__ import annotations
+
+from pagelab.capture.events import Kind
+from pagelab.lang.declare import NIL
+from pagelab.linux.memory_hotplug import (
+    __offline_isolated_pages,
+    offline_pages_end,
+    offline_pages_uncount,
+    online_pages_begin,
+    online_pages_present,
+)
+from pagelab.linux.migratetype import MIGRATE_ISOLATE, MIGRATE_MOVABLE
+from pagelab.linux.page_isolation import set_migratetype_isolate, unset_migratetype_isolate
+from pagelab.linux.pcp_tuning import __zone_set_pageset_high_and_batch, zone_pcp_enable
+from pagelab.linux.state import get_pageblock_migratetype, machine, pcp, zone
+from pagelab.linux.watermarks import init_per_zone_wmark_min
+from pagelab.replay.expect import count_exact, diverge, give_up
+from pagelab.replay.tables import (
+    REASON_UNMODELLED,
+    SCORE_ISOLATE,
+    SCORE_PAGESET,
+    capture,
+    event,
+    hotplug,
+    verdict,
+)
+
+
+def step_hotplug(i: int, cpu: int, kind: int) -> None:
+    """Follow one event of memory hotplug, isolation or pcplist sizes."""
+    page = event[i].page
+    if kind == Kind.ONLINE_PAGES:
+        hotplug.start = page
+        hotplug.nr_pages = event[i].arg
+        hotplug.online = True
+        hotplug.settled = False
+        online_pages_begin(cpu, page, event[i].arg)
+    elif kind == Kind.UNDO_ISOLATE_PAGE_RANGE:
+        if hotplug.online:
+            online_pages_present(hotplug.nr_pages)
+    elif kind == Kind.ONLINE_PAGES_DONE:
+        settle(cpu)
+        hotplug.online = False
+    elif kind == Kind.OFFLINE_PAGES:
+        hotplug.start = page
+        hotplug.nr_pages = event[i].arg
+        hotplug.offline = True
+        hotplug.settled = True  # until all is free, there is nothing to count
+    elif kind == Kind.OFFLINE_ISOLATED_PAGES:
+        __offline_isolated_pages(cpu, page, page + hotplug.nr_pages)
+        offline_pages_uncount(cpu, hotplug.nr_pages)
+        hotplug.settled = False
+    elif kind == Kind.OFFLINE_PAGES_DONE:
+        settle(cpu)
+        hotplug.offline = False
+    elif kind == Kind.ZONE_PCP_DISABLE:
+        hotplug.disabled = True
+        if not capture.probe_zone_set_pageset:
+            __zone_set_pageset_high_and_batch(0, 1)
+    elif kind == Kind.ZONE_PCP_ENABLE:
+        hotplug.disabled = False
+        if not capture.probe_zone_set_pageset:
+            zone_pcp_enable()
+        else:
+            hotplug.enabling = True
+    elif kind == Kind.ZONE_SET_PAGESET:
+        step_pageset(i, cpu)
+    elif kind == Kind.MOVE_FREEPAGES_BLOCK:
+        step_move(i, cpu)
+    elif kind == Kind.MOVE_FREEPAGES_BLOCK_DONE:
+        if hotplug.moved == event[i].arg:
+            count_exact(SCORE_ISOLATE)
+        else:
+            diverge(i, SCORE_ISOLATE, kind, NIL, NIL, NIL, hotplug.moved)
+    elif kind == Kind.UNSET_MIGRATETYPE_ISOLATE:
+        following = event[i].next
+        moves = following != NIL and event[following].kind == Kind.MOVE_FREEPAGES_BLOCK
+        if not moves and get_pageblock_migratetype(page) == MIGRATE_ISOLATE:
+            unset_migratetype_isolate(cpu, page, event[i].migratetype)
+
+
+def settle(cpu: int) -> None:
+    """Memory came or went: count it, set the watermarks, and with them high and batch."""
+    if hotplug.settled:
+        return
+    hotplug.settled = True
+    if hotplug.online:
+        init_per_zone_wmark_min(cpu)
+    else:
+        offline_pages_end(cpu, hotplug.start, hotplug.nr_pages)
+
+
+def step_pageset(i: int, cpu: int) -> None:
+    """High and batch are set on all CPUs: to 0 and 1, to what the zone keeps, or to what it now should keep."""
+    if hotplug.disabled:
+        __zone_set_pageset_high_and_batch(0, 1)
+    elif hotplug.enabling:
+        hotplug.enabling = False
+        zone_pcp_enable()
+    elif pcp[0].high != event[i].page or pcp[0].batch != event[i].arg:
+        settle(cpu)
+    high = pcp[0].high
+    if high == event[i].page and pcp[0].batch == event[i].arg:
+        count_exact(SCORE_PAGESET)
+    else:
+        diverge(i, SCORE_PAGESET, Kind.ZONE_SET_PAGESET, NIL, NIL, NIL, high)
+
+
+def step_move(i: int, cpu: int) -> None:
+    """The free pages of a pageblock move to other lists, under zone->lock."""
+    page = event[i].page
+    migratetype = event[i].migratetype
+    isolated = get_pageblock_migratetype(page) == MIGRATE_ISOLATE
+    hotplug.moved = NIL
+    if migratetype == MIGRATE_ISOLATE and not isolated:
+        end = page + machine.pageblock_nr_pages
+        set_migratetype_isolate(cpu, page, MIGRATE_MOVABLE, page, end)
+    elif migratetype != MIGRATE_ISOLATE and isolated:
+        unset_migratetype_isolate(cpu, page, migratetype)
+    else:
+        give_up(REASON_UNMODELLED)

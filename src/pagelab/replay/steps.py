@@ -1,0 +1,390 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Follow a trace with the model, event by event.
+
+Each event tells that a procedure of the kernel ran; the model runs the procedure of that name and must arrive at the same
+pages.  What an event says of the page itself is used only after the model has named its own.
+"""
+
+from __future__ import annotations
+
+from pagelab.capture.events import CONTEXT_HARDIRQ, CONTEXT_NMI, CONTEXT_SOFTIRQ, Kind
+from pagelab.lang.declare import NIL, trylock, unlock
+from pagelab.linux.buddy import FPI_NONE
+from pagelab.linux.drain import drain_pages_zone_once
+from pagelab.linux.memory_hotplug import generic_online_page
+from pagelab.linux.migratetype import MIGRATE_ISOLATE, MIGRATE_MOVABLE, MIGRATE_PCPTYPES
+from pagelab.linux.page_alloc import prep_new_page, rmqueue_buddy
+from pagelab.linux.pcp import (
+    free_one_page,
+    free_unref_page_commit,
+    free_unref_page_prepare,
+    order_to_pindex,
+    pcp_allowed_order,
+    rmqueue_pcplist,
+)
+from pagelab.linux.state import ALLOCATED, IN_FLIGHT, OFFLINE, machine, mem_map, pcp, pcp_list
+from pagelab.replay.expect import check_expected, count_exact, count_unknown, diverge, give_up, waits
+from pagelab.replay.hotplug_steps import step_hotplug
+from pagelab.replay.tables import (
+    HOLD_COMMIT,
+    HOLD_DRAIN,
+    HOLD_NONE,
+    HOLD_REFILL,
+    NOTE_COMMIT,
+    REASON_DRAIN,
+    REASON_LOST,
+    REASON_NONE,
+    REASON_RECLAIM,
+    REASON_UNMODELLED,
+    SCORE_ALLOC,
+    SCORE_DRAIN,
+    SCORE_FREE,
+    SCORE_ISOLATE,
+    SCORE_REFILL,
+    capture,
+    cpu_replay,
+    event,
+    last_free,
+    pending,
+    verdict,
+)
+
+#: What tells a task, a softirq, a hardirq and an NMI on one CPU apart.
+CONTEXT_MASK = CONTEXT_HARDIRQ | CONTEXT_SOFTIRQ | CONTEXT_NMI
+
+
+def link_events(count: int) -> None:
+    """Before the replay: which frees are shown to reach a pcplist, and which event a CPU shows next."""
+    for i in range(count):
+        kind = event[i].kind
+        page = event[i].page
+        if page != NIL:
+            if kind == Kind.MM_PAGE_FREE:
+                last_free[page].event = i
+            elif kind == Kind.MM_PAGE_FREE_BATCHED or kind == Kind.FREE_UNREF_PAGE_COMMIT:
+                j = last_free[page].event
+                if j != NIL:
+                    event[j].note = NOTE_COMMIT
+                    last_free[page].event = NIL
+        cpu = event[i].cpu
+        before = cpu_replay[cpu].last
+        if before != NIL:
+            event[before].next = i
+        cpu_replay[cpu].last = i
+    for cpu in range(machine.nr_cpus):
+        cpu_replay[cpu].last = NIL
+
+
+def replay(first: int, end: int) -> int:
+    """Follow events ``first`` up to ``end``; returns the number of the event after the last."""
+    for i in range(first, end):
+        if verdict.reason == REASON_NONE:
+            step(i)
+        else:
+            skip(i)
+    return end
+
+
+def skip(i: int) -> None:
+    """An event that cannot be judged."""
+    kind = event[i].kind
+    if kind == Kind.MM_PAGE_ALLOC:
+        count_unknown(SCORE_ALLOC)
+    elif kind == Kind.MM_PAGE_ALLOC_ZONE_LOCKED:
+        count_unknown(SCORE_REFILL)
+    elif kind == Kind.MM_PAGE_PCPU_DRAIN:
+        count_unknown(SCORE_DRAIN)
+    elif kind == Kind.MM_PAGE_FREE:
+        count_unknown(SCORE_FREE)
+    elif kind == Kind.MOVE_FREEPAGES_BLOCK_DONE:
+        count_unknown(SCORE_ISOLATE)
+
+
+def step(i: int) -> None:
+    """Follow one event."""
+    kind = event[i].kind
+    cpu = event[i].cpu
+    cpu_replay[cpu].last = i
+    if kind == Kind.MM_PAGE_ALLOC_ZONE_LOCKED:
+        step_zone_locked(i, cpu)
+        return
+    if kind == Kind.MM_PAGE_PCPU_DRAIN:
+        step_drain(i, cpu)
+        return
+    if waits(cpu):
+        # zone->lock is held with irqs off: nothing else can happen on this CPU before all is shown.
+        check_expected(i)
+        return
+    if kind == Kind.FREE_PCPPAGES_BULK:
+        step_bulk(i, cpu)
+        return
+    if cpu_replay[cpu].hold != HOLD_NONE and cpu_replay[cpu].hold_context == event[i].context & CONTEXT_MASK:
+        finish_empty_hold(i, cpu)
+    if cpu_replay[cpu].draining != NIL and cpu_replay[cpu].draining_pid == event[i].pid:
+        cpu_replay[cpu].draining = NIL
+    if kind == Kind.MM_PAGE_ALLOC:
+        step_alloc(i, cpu)
+    elif kind == Kind.MM_PAGE_FREE:
+        step_free(i, cpu)
+    elif kind == Kind.MM_PAGE_FREE_BATCHED:
+        if not capture.probe_free_unref_page_commit:
+            commit(i, cpu, event[i].page, 0)
+    elif kind == Kind.FREE_UNREF_PAGE_COMMIT:
+        step_commit(i, cpu)
+    elif kind == Kind.RMQUEUE_BULK:
+        begin_hold(i, cpu, HOLD_REFILL)
+    elif kind == Kind.DRAIN_PAGES_ZONE:
+        cpu_replay[cpu].draining = event[i].arg
+        cpu_replay[cpu].draining_pid = event[i].pid
+    elif kind == Kind.LOST:
+        give_up(REASON_LOST)
+    elif kind == Kind.WAKE_KSWAPD:
+        give_up(REASON_RECLAIM)
+    elif kind == Kind.MM_PAGE_ALLOC_EXTFRAG:
+        give_up(REASON_UNMODELLED)
+    else:
+        step_hotplug(i, cpu, kind)
+
+
+# ---- holds: a CPU has a pcp->lock and waits for zone->lock; what it does there is done when it shows the first of it
+
+
+def begin_hold(i: int, cpu: int, hold: int) -> None:
+    """From event ``i`` on this CPU has its pcp->lock: an interrupt that comes now finds it taken."""
+    cpu_replay[cpu].hold = hold
+    cpu_replay[cpu].hold_context = event[i].context & CONTEXT_MASK
+    cpu_replay[cpu].hold_order = event[i].order
+    cpu_replay[cpu].hold_migratetype = event[i].migratetype
+    owner = cpu_replay[cpu].draining if hold == HOLD_DRAIN else cpu
+    if not trylock(pcp[owner].lock):
+        give_up(REASON_UNMODELLED)
+
+
+def run_hold(i: int, cpu: int) -> None:
+    """zone->lock is taken: let the model do what this CPU was waiting to do."""
+    hold = cpu_replay[cpu].hold
+    cpu_replay[cpu].hold = HOLD_NONE
+    if hold == HOLD_REFILL:
+        order = cpu_replay[cpu].hold_order
+        migratetype = cpu_replay[cpu].hold_migratetype
+        unlock(pcp[cpu].lock)
+        refill(i, cpu, order, migratetype)
+    elif hold == HOLD_COMMIT:
+        unlock(pcp[cpu].lock)
+        page = cpu_replay[cpu].hold_page
+        free_unref_page_commit(cpu, page, pcp_migratetype(page), cpu_replay[cpu].hold_order)
+    elif hold == HOLD_DRAIN:
+        owner = cpu_replay[cpu].draining
+        unlock(pcp[owner].lock)
+        drain_pages_zone_once(cpu, owner)
+        if owner != cpu and waits(cpu) and trylock(pcp[owner].lock):
+            cpu_replay[cpu].locked = owner
+
+
+def finish_empty_hold(i: int, cpu: int) -> None:
+    """zone->lock came and went without an event: the model must have found nothing to do either."""
+    run_hold(i, cpu)
+    if waits(cpu):
+        check_expected(i)
+
+
+def release_owner(cpu: int) -> None:
+    """A drain from this CPU has shown all its pages, so it gives the owner's pcp->lock back."""
+    owner = cpu_replay[cpu].locked
+    if owner != NIL and not waits(cpu):
+        cpu_replay[cpu].locked = NIL
+        unlock(pcp[owner].lock)
+        page = cpu_replay[owner].late_page
+        if page != NIL:
+            cpu_replay[owner].late_page = NIL
+            free_one_page(owner, page, cpu_replay[owner].late_order, mem_map[page].index, FPI_NONE)
+
+
+# ---- allocate
+
+
+def push_pending(i: int, cpu: int, page: int, order: int, migratetype: int) -> None:
+    """A page left the lists on behalf of the task of event ``i``; mm_page_alloc comes when it is prepared."""
+    for k in range(capture.pending_size):
+        if pending[cpu, k].page == NIL:
+            pending[cpu, k].page = page
+            pending[cpu, k].pid = event[i].pid
+            pending[cpu, k].context = event[i].context & CONTEXT_MASK
+            pending[cpu, k].order = order
+            pending[cpu, k].migratetype = migratetype
+            cpu_replay[cpu].pending += 1
+            return
+    assert False, "more allocations under way on one CPU than there is room for"  # noqa: B011, PT015 (a model fault)
+
+
+def pop_pending(i: int, cpu: int) -> int:
+    """The page that was taken for the allocation of event ``i``, or NIL if none was yet."""
+    if cpu_replay[cpu].pending == 0:
+        return NIL
+    context = event[i].context & CONTEXT_MASK
+    for k in range(capture.pending_size):
+        page = pending[cpu, k].page
+        if page != NIL and pending[cpu, k].pid == event[i].pid and pending[cpu, k].context == context:
+            if pending[cpu, k].order == event[i].order:
+                pending[cpu, k].page = NIL
+                cpu_replay[cpu].pending -= 1
+                return page
+    return NIL
+
+
+def pcplist_is_empty(cpu: int, order: int, migratetype: int) -> bool:
+    """Whether the model has nothing on the pcplist that serves such an allocation."""
+    return pcp_list[cpu, order_to_pindex(migratetype, order)].head == NIL
+
+
+def refill(i: int, cpu: int, order: int, migratetype: int) -> None:
+    """A pcplist is empty: fill it and take the first page."""
+    if pcplist_is_empty(cpu, order, migratetype):
+        page = rmqueue_pcplist(cpu, order, migratetype, 0)
+        if page != NIL:
+            push_pending(i, cpu, page, order, migratetype)
+
+
+def step_zone_locked(i: int, cpu: int) -> None:
+    """A page was taken from the free lists: the first of a refill, one more of it, or one past the pcplists."""
+    if not waits(cpu):
+        order = event[i].order
+        migratetype = event[i].migratetype
+        if cpu_replay[cpu].hold == HOLD_REFILL:
+            run_hold(i, cpu)
+        elif (
+            not capture.probe_rmqueue_bulk
+            and pcp_allowed_order(order)
+            and migratetype < MIGRATE_PCPTYPES
+            and pcplist_is_empty(cpu, order, migratetype)
+        ):
+            refill(i, cpu, order, migratetype)
+        else:
+            # Its order has no pcplists, or somebody holds pcp->lock.
+            page = rmqueue_buddy(cpu, order, 0, migratetype)
+            if page != NIL:
+                push_pending(i, cpu, page, order, migratetype)
+    check_expected(i)
+
+
+def step_alloc(i: int, cpu: int) -> None:
+    """An allocation is done.  Without a page taken under zone->lock it came from a pcplist."""
+    order = event[i].order
+    migratetype = event[i].migratetype
+    page = pop_pending(i, cpu)
+    for other in range(machine.nr_cpus):
+        # The task may have moved to another CPU meanwhile.
+        if page == NIL and other != cpu:
+            page = pop_pending(i, other)
+    if page == NIL and pcp_allowed_order(order) and not pcplist_is_empty(cpu, order, migratetype):
+        page = rmqueue_pcplist(cpu, order, migratetype, 0)
+    if page == NIL or page != event[i].page:
+        diverge(i, SCORE_ALLOC, Kind.MM_PAGE_ALLOC, page, order, migratetype, 0)
+        return
+    prep_new_page(page, migratetype)
+    count_exact(SCORE_ALLOC)
+
+
+# ---- free
+
+
+def pcp_migratetype(page: int) -> int:
+    """The pcplist for a page whose type was read; HIGHATOMIC and CMA pages go to the MOVABLE one."""
+    migratetype = mem_map[page].index
+    return MIGRATE_MOVABLE if migratetype >= MIGRATE_PCPTYPES else migratetype
+
+
+def step_free(i: int, cpu: int) -> None:
+    """A free was announced: the page gets to a pcplist, or to the free lists, when the trace says so."""
+    page = event[i].page
+    order = event[i].order
+    if mem_map[page].state == OFFLINE:
+        generic_online_page(cpu, page, order)
+        count_exact(SCORE_FREE)
+        return
+    if mem_map[page].state != ALLOCATED or mem_map[page].compound_order != order:
+        diverge(i, SCORE_FREE, Kind.MM_PAGE_FREE, page, mem_map[page].compound_order, NIL, mem_map[page].state)
+        return
+    count_exact(SCORE_FREE)
+    free_unref_page_prepare(cpu, page, order)
+    if event[i].note == NOTE_COMMIT:
+        return
+    migratetype = mem_map[page].index
+    if not pcp_allowed_order(order) or migratetype == MIGRATE_ISOLATE:
+        free_one_page(cpu, page, order, migratetype, FPI_NONE)
+    elif not capture.probe_free_unref_page_commit:
+        commit(i, cpu, page, order)
+    elif trylock(pcp[cpu].lock):
+        unlock(pcp[cpu].lock)
+        free_one_page(cpu, page, order, migratetype, FPI_NONE)
+    else:
+        cpu_replay[cpu].late_page = page
+        cpu_replay[cpu].late_order = order
+
+
+def step_commit(i: int, cpu: int) -> None:
+    """A page whose free was announced is put on a pcplist."""
+    page = event[i].page
+    if mem_map[page].state != IN_FLIGHT or pcp_migratetype(page) != event[i].migratetype:
+        diverge(i, SCORE_FREE, Kind.FREE_UNREF_PAGE_COMMIT, page, 0, pcp_migratetype(page), mem_map[page].state)
+        return
+    commit(i, cpu, page, event[i].order)
+
+
+def commit(i: int, cpu: int, page: int, order: int) -> None:
+    """Put a page on a pcplist: now, or when zone->lock is taken to give back what is too much."""
+    if gives_back(i, cpu):
+        begin_hold(i, cpu, HOLD_COMMIT)
+        cpu_replay[cpu].hold_page = page
+        cpu_replay[cpu].hold_order = order
+    else:
+        free_unref_page_commit(cpu, page, pcp_migratetype(page), order)
+
+
+def gives_back(i: int, cpu: int) -> bool:
+    """Whether the task of event ``i`` goes on to give pages back."""
+    context = event[i].context & CONTEXT_MASK
+    following = event[i].next
+    while following != NIL and event[following].context & CONTEXT_MASK != context:
+        following = event[following].next
+    if following == NIL or event[following].pid != event[i].pid:
+        return False
+    kind = event[following].kind
+    return kind == Kind.FREE_PCPPAGES_BULK or kind == Kind.MM_PAGE_PCPU_DRAIN
+
+
+# ---- drain
+
+
+def step_drain(i: int, cpu: int) -> None:
+    """A page went from a pcplist to the free lists."""
+    if not waits(cpu):
+        if cpu_replay[cpu].hold == HOLD_NONE:
+            give_up(REASON_DRAIN)  # by a drain of which no probe tells
+            count_unknown(SCORE_DRAIN)
+            return
+        run_hold(i, cpu)
+    check_expected(i)
+    release_owner(cpu)
+
+
+def step_bulk(i: int, cpu: int) -> None:
+    """free_pcppages_bulk() is entered, with the owner's pcp->lock held: by a free, or by a drain of any CPU."""
+    owner = cpu_replay[cpu].draining
+    if owner != NIL and cpu_replay[cpu].draining_pid == event[i].pid:
+        if owner != cpu:
+            take_early(owner)
+        begin_hold(i, cpu, HOLD_DRAIN)
+
+
+def take_early(owner: int) -> None:
+    """The owner's next allocation is served from a pcplist: then the page was taken before the list is emptied now."""
+    last = cpu_replay[owner].last
+    following = event[last].next if last != NIL else NIL
+    if following == NIL or event[following].kind != Kind.MM_PAGE_ALLOC or cpu_replay[owner].pending != 0:
+        return
+    order = event[following].order
+    migratetype = event[following].migratetype
+    if pcp_allowed_order(order) and not pcplist_is_empty(owner, order, migratetype):
+        page = rmqueue_pcplist(owner, order, migratetype, 0)
+        push_pending(following, owner, page, order, migratetype)

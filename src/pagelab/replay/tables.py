@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What a replay keeps besides the state of the model: the events, what the model said will come, and the score."""
+
+from __future__ import annotations
+
+from pagelab.lang.declare import NIL, Constants, i8, i16, i32, i64, columns, record, table
+from pagelab.linux.state import machine
+
+
+class Capture(Constants):
+    """What is known of a capture before it is replayed."""
+
+    nr_events: int = 0
+    #: Whether the capture marks the entry of these functions; without them the replay infers from what follows.
+    probe_rmqueue_bulk: bool = False
+    probe_free_unref_page_commit: bool = False
+    probe_zone_set_pageset: bool = False
+    #: A power of two above the largest number of pages that one hold of zone->lock moves.
+    expected_size: int = 4096
+    pending_size: int = 8
+
+
+capture = Capture()
+
+# event[i].note
+NOTE_NONE = 0
+NOTE_COMMIT = 1  # mm_page_free of a page of which the trace shows that, and when, it is put on a pcplist
+
+# cpu_replay[cpu].hold
+HOLD_NONE = 0
+HOLD_REFILL = 1  # rmqueue_bulk() was entered
+HOLD_COMMIT = 2  # a page is being put on a pcplist that is full
+HOLD_DRAIN = 3  # drain_pages_zone() is about to empty a pcplist
+
+# score[s]
+SCORE_ALLOC = 0  # the page that an allocation got
+SCORE_REFILL = 1  # pages taken from the free lists, one by one, in order
+SCORE_DRAIN = 2  # pages given back from pcplists to the free lists, in order, with the migratetype
+SCORE_FREE = 3  # frees of what the model holds for allocated
+SCORE_ISOLATE = 4  # free pages moved when a pageblock is isolated or un-isolated
+SCORE_PAGESET = 5  # values of high and batch
+SCORES = 6
+
+# verdict.reason: why an event cannot be judged
+REASON_NONE = 0
+REASON_LOST = 1
+REASON_DIVERGED = 2
+REASON_RECLAIM = 3
+REASON_COMPACTION = 4
+REASON_UNMODELLED = 5
+REASON_DRAIN = 6
+REASONS = 7
+
+
+class Event:
+    """An event of the zone, or of no zone.  ``page`` is relative to the start of the zone."""
+
+    kind: i8 = 0
+    cpu: i16 = 0
+    pid: i32 = 0
+    context: i8 = 0
+    order: i8 = 0
+    migratetype: i8 = 0
+    page: i32 = NIL
+    arg: i64 = 0
+    note: i8 = NOTE_NONE
+    next: i32 = NIL  # the next event of the same CPU
+
+
+class Expected:
+    """What the model did under zone->lock and the trace must show next on this CPU: a ring."""
+
+    kind: i8 = 0
+    order: i8 = 0
+    migratetype: i8 = 0
+    page: i32 = NIL
+
+
+class Pending:
+    """A page that was taken from the lists; its mm_page_alloc is still to come."""
+
+    pid: i32 = 0
+    page: i32 = NIL
+    context: i8 = 0
+    order: i8 = 0
+    migratetype: i8 = 0
+
+
+class CpuReplay:
+    """Where the replay stands on a CPU."""
+
+    pushed: i64 = 0  # expectations so far
+    popped: i64 = 0  # of which the trace has shown
+    pending: i32 = 0
+    hold: i8 = HOLD_NONE  # what waits for zone->lock, with a pcp->lock held
+    hold_context: i8 = 0
+    hold_page: i32 = NIL
+    hold_order: i8 = 0
+    hold_migratetype: i8 = 0
+    draining: i16 = NIL  # CPU whose pcplists drain_pages_zone() empties from here
+    draining_pid: i32 = 0
+    locked: i16 = NIL  # CPU whose pcp->lock a drain from here still holds
+    late_page: i32 = NIL  # a page that found its pcplist locked and waits for zone->lock
+    late_order: i8 = 0
+    last: i32 = NIL  # newest event of this CPU
+
+
+class LastFree:
+    """The newest mm_page_free of a page."""
+
+    event: i32 = NIL
+
+
+class Score:
+    """How many events of a sort there are, and how many of them the model predicted."""
+
+    total: i64 = 0
+    exact: i64 = 0
+    unknown: i64 = 0
+
+
+class Reason:
+    """How many events could not be judged, by reason."""
+
+    count: i64 = 0
+
+
+class Verdict:
+    """Where the replay is, and what went wrong first."""
+
+    reason: i8 = REASON_NONE
+    event: i64 = NIL  # the first divergence
+    predicted_kind: i8 = 0
+    predicted_page: i32 = NIL
+    predicted_order: i8 = NIL
+    predicted_migratetype: i8 = NIL
+    predicted_value: i64 = 0
+    diverged: i64 = 0
+
+
+class Hotplug:
+    """Memory that is coming online or going offline."""
+
+    start: i32 = NIL
+    nr_pages: i64 = 0
+    online: bool = False  # within online_pages()
+    offline: bool = False  # within offline_pages()
+    settled: bool = True  # whether high and batch follow the zone's number of pages
+    disabled: bool = False  # between zone_pcp_disable() and zone_pcp_enable()
+    enabling: bool = False
+    moved: i64 = NIL  # base pages that the model's last move_freepages_block() moved
+
+
+event = columns("event", Event, lambda: capture.nr_events)
+expected = table("expected", Expected, lambda: machine.nr_cpus, lambda: capture.expected_size)
+pending = table("pending", Pending, lambda: machine.nr_cpus, lambda: capture.pending_size)
+cpu_replay = table("cpu_replay", CpuReplay, lambda: machine.nr_cpus)
+last_free = table("last_free", LastFree, lambda: machine.nr_pages)
+score = table("score", Score, lambda: SCORES)
+reason = table("reason", Reason, lambda: REASONS)
+verdict = record("verdict", Verdict)
+hotplug = record("hotplug", Hotplug)
