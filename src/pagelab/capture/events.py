@@ -50,6 +50,9 @@ class Kind(enum.IntEnum):
     ZONE_SET_PAGESET = 35  # entry of __zone_set_pageset_high_and_batch; pfn: high, arg: batch, arg2: zone
     UNSET_MIGRATETYPE_ISOLATE = 36  # entry, before zone->lock; pfn, migratetype
     FREE_UNREF_PAGE_COMMIT = 37  # entry, under pcp->lock; pfn, order, migratetype (of the pcplist), arg2: zone
+    FREE_ONE_PAGE = (
+        38  # entry of __free_one_page, under zone->lock; pfn, order, migratetype, arg: fpi_flags, arg2: zone
+    )
     WAKE_KSWAPD = 40  # mm_vmscan_kswapd_wake
     KSWAPD_SLEEP = 41  # mm_vmscan_kswapd_sleep
     COMPACTION = 42  # any compaction event: the free lists may have changed silently

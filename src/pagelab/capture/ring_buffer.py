@@ -288,6 +288,28 @@ def scan(
 
 
 @_native
+def places(words: Words, start: Ints, size: Ints, page_size: Int, number: Int, count: Int) -> Ints:
+    """Where events of that number lie, at most ``count``: [time, CPU's index, byte of the data, bytes of data] each."""
+    found = np.zeros((count, 4), np.int64)
+    line = 0
+    for cpu in range(len(start)):
+        page = start[cpu]
+        while page < start[cpu] + size[cpu]:
+            ts = _u64(words, page)
+            pos = page + PAGE_HEADER
+            end = pos + (np.int64(words[(page + 8) >> 2]) & _LENGTH_MASK & ~np.int64(3))
+            while pos < end:
+                _, after, data, data_size = _entry(words, pos, end)
+                ts = _time_of(words, pos, ts)
+                if data >= 0 and np.int64(words[data >> 2]) & 0xFFFF == number and line < count:
+                    found[line, 0], found[line, 1], found[line, 2], found[line, 3] = ts, cpu, data, data_size
+                    line += 1
+                pos = after
+            page += page_size
+    return found
+
+
+@_native
 def _open_page(words: Words, cursors: Ints, cpu: Int, stop: Int, page_size: Int, floor: Int) -> bool:
     """Goes to the sub-buffer at ``cursors[cpu, _C_PAGE]``; true if events were lost before it (then they are next)."""
     page = cursors[cpu, _C_PAGE]

@@ -22,13 +22,16 @@ from pagelab.capture.dat_sections import Buffer, Contents, check_page_size
 from pagelab.capture.dat_v6 import read_v6
 from pagelab.capture.dat_v7 import read_v7
 from pagelab.capture.event_format import EventFormat, Field, FormatError
-from pagelab.capture.events import Events, Kind
+from pagelab.capture.events import Events
 from pagelab.capture.files import looks_like, read_head, reason
-from pagelab.capture.trace import Lost, Trace
+from pagelab.capture.trace import Mark, Trace, empty_events, lost_of
 from pagelab.capture.wanted import PACKED_FIELDS, PROBE_SYSTEM, Wanted, context_of_flags, wanted_event
 from pagelab.errors import BadInput
 
 MAGIC = b"\x17\x08Dtracing"
+#: What writing into trace_marker leaves behind, and how many of it are kept.
+PRINT = "ftrace:print"
+_MAX_MARKS = 1 << 16
 
 
 def _map_file(path: Path) -> memoryview:
@@ -215,24 +218,21 @@ def _head_losses(contents: Contents, buffer: Buffer, flagged: npt.NDArray[np.int
     return losses
 
 
-def _lost_of(events: Events) -> list[Lost]:
-    rows = np.flatnonzero(events.kind == Kind.LOST)
-    columns = (events.cpu[rows].tolist(), events.time[rows].tolist(), events.arg[rows].tolist())
-    return list(zip(*columns, strict=True))
-
-
-def empty_events(rows: int) -> Events:
-    """Columns of ``rows`` rows, not filled."""
-    dtypes = {
-        "time": np.int64,
-        "cpu": np.int16,
-        "pid": np.int32,
-        "context": np.uint8,
-        "kind": np.uint8,
-        "order": np.int8,
-        "migratetype": np.int8,
-    }
-    return Events(**{f.name: np.empty(rows, dtypes.get(f.name, np.int64)) for f in dataclass_fields(Events)})
+def _marks(contents: Contents, buffer: Buffer, words: ring.Words, start: ring.Ints, size: ring.Ints) -> list[Mark]:
+    """What the events ftrace:print say, as many as _MAX_MARKS."""
+    event = next((event for event in contents.formats.values() if event.full_name == PRINT), None)
+    try:
+        if event is None or "buf" not in event.fields:
+            return []
+    except FormatError as error:
+        raise BadInput(f"{contents.path}: the format of event {PRINT}: {error}", CUT_HINT) from None
+    data = words.view(np.uint8)
+    marks = []
+    for time, cpu, byte, length in ring.places(words, start, size, buffer.page_size, event.id, _MAX_MARKS).tolist():
+        if length:
+            text = data[byte + event.fields["buf"].offset : byte + length].tobytes().split(b"\0", 1)[0]
+            marks.append((time, buffer.cpus[cpu].cpu, text.decode(errors="backslashreplace").rstrip("\n")))
+    return sorted(marks)
 
 
 def read_trace_dat(path: Path) -> Trace:
@@ -280,10 +280,12 @@ def read_trace_dat(path: Path) -> Trace:
     ignored = {contents.formats[int(i)].full_name: int(counts[i]) for i in ids if slot_of_id[i] == ring.SLOT_IGNORED}
     return Trace(
         events,
-        _lost_of(events),
+        lost_of(events),
         buffer.clock or contents.clock,
         max([*cpus, -1]) + 1 if not contents.cpu_count else contents.cpu_count,
         ignored,
+        _marks(contents, buffer, words, start, size) if PRINT in ignored else [],
         contents.uname,
+        contents.cpu_count > 0,
         warnings,
     )
