@@ -25,7 +25,7 @@ def set_arguments(parser: argparse.ArgumentParser) -> None:
     work.add_argument("--workload", default="churn", metavar="W", help="churn (default), files or fork")
     work.add_argument("--seed", default=1, type=int, metavar="N", help="of the workload's random choices (default 1)")
     work.add_argument("--pages", type=int, metavar="N", help="pages the workload allocates, all CPUs (default 120000)")
-    work.add_argument("--command", default="", metavar="LINE", help="a shell command instead of a built-in workload")
+    work.add_argument("--command", metavar="LINE", help="a shell command instead of a built-in workload")
     work.add_argument("--package", default=[], action="append", metavar="NAME", help="Debian package the command needs")
     work.add_argument("--offline", default=0, type=int, metavar="N", help="take N memory blocks offline meanwhile")
     work.add_argument("--online-again", action="store_true", help="bring each of them back")
@@ -60,9 +60,12 @@ def main(args: argparse.Namespace) -> int:
     from rich.console import Console
 
     from pagelab.cli.steps import Steps
+    from pagelab.errors import BadInput
     from pagelab.guest.record import Plan, record
     from pagelab.guest.workloads import DEFAULT_PAGES
 
+    if args.command is not None and not args.command.strip():
+        raise BadInput("--command is empty", "give a command line, or a --workload instead")
     plan = Plan(
         kernel=args.kernel,
         workload=args.workload,
@@ -77,7 +80,7 @@ def main(args: argparse.Namespace) -> int:
         thp=args.thp,
         with_probes=not args.no_probes,
         packages=tuple(args.package),
-        command=args.command,
+        command=args.command or "",
         accelerator=args.accelerator,
         timeout=args.timeout,
     )

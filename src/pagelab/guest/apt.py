@@ -178,6 +178,8 @@ class Suite:
             versions = tomllib.loads((path / "packages.toml").read_text("utf-8"))
         except (OSError, ValueError):
             return None
+        if not (path / "root").is_dir():
+            return None
         return Tree(path / "root", {str(k): str(v) for k, v in versions.items()})
 
     def _tree_path(self, packages: Sequence[str], dependencies: bool) -> Path:

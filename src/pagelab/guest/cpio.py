@@ -42,9 +42,6 @@ class Archive:
     def __contains__(self, path: str) -> bool:
         return _clean(path) in self._entries
 
-    def __iter__(self) -> object:
-        return iter(sorted(self._entries))
-
     def size(self) -> int:
         """Bytes of all files."""
         return sum(len(entry.data) for entry in self._entries.values())

@@ -31,7 +31,8 @@ cat /proc/cmdline > /out/cmdline.txt
 cat /proc/kallsyms > /out/kallsyms.txt
 
 T=/sys/kernel/tracing
-mark() { echo "pagelab: $*" > $T/trace_marker; }
+tracing=0
+mark() { [ $tracing = 0 ] || echo "pagelab: $*" > $T/trace_marker; }
 snapshot() {
     mark "snapshot $1"
     cat /proc/zoneinfo > "/out/zoneinfo/$1.txt"
@@ -74,6 +75,7 @@ blocks=$(for b in memory*; do [ "$(cat $b/state)" = offline ] && echo ${b#memory
 say "online" $blocks
 sync
 echo 1 > $T/tracing_on
+tracing=1
 for b in $blocks; do
     mark "online $b"
     busybox echo "$ONLINE" > memory$b/state || fail "memory block $b does not go online"
@@ -131,6 +133,7 @@ wait
 snapshot 02-after-work
 snapshot 99-end
 echo 0 > $T/tracing_on
+tracing=0
 
 # ---- hand out
 say "extract"

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import re
-import struct
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,11 +48,16 @@ class Kernel:
 
     @property
     def image(self) -> Path:
-        return self.root / "boot" / f"vmlinuz-{self.release}"
+        return self._file("vmlinuz")
 
     @property
     def config(self) -> Path:
-        return self.root / "boot" / f"config-{self.release}"
+        return self._file("config")
+
+    def _file(self, name: str) -> Path:
+        """In /boot, or beside the modules as newer Debian suites have it."""
+        boot = self.root / "boot" / f"{name}-{self.release}"
+        return boot if boot.is_file() else self.modules / name
 
     @property
     def modules(self) -> Path:
@@ -101,9 +105,12 @@ def fetch(name: str, *, refresh: bool = False) -> Kernel:
             version = suite.candidate(meta)
             images = [package for package in suite.depends(meta) if package.startswith("linux-image-")]
             if re.match(re.escape(name) + r"[.~+-]", version) and images:
-                if old is not None and old.package == images[0] and old.version == suite.candidate(images[0]):
+                image = images[0]
+                if old is not None and old.package == image and old.version == suite.candidate(image):
                     return old
-                kernel = _install(name, suite, images[0])
+                # Newer Debian suites have the kernel, its modules and its configuration in packages of their own.
+                parts = [part for part in suite.depends(image) if re.match(r"linux-(base|binary|modules)-\d", part)]
+                kernel = _install(name, suite, [image, *parts])
                 if not missing_options(kernel):
                     return kernel
     looked = ", ".join(KERNELS[name])
@@ -117,20 +124,22 @@ def missing_options(kernel: Kernel) -> list[str]:
     return [option for option in _NEEDED if option not in have]
 
 
-def _install(name: str, suite: Suite, package: str) -> Kernel:
+def _install(name: str, suite: Suite, packages: list[str]) -> Kernel:
+    package = packages[0]
     final = cache_directory("kernels") / name
     with appears_whole(final) as work:
-        tree: Tree = suite.tree([package], dependencies=False)
-        images = sorted((tree.root / "boot").glob("vmlinuz-*"))
-        if not images:
-            raise MissingTool(f"package {package} of {suite.name} holds no kernel image", "try another mirror")
-        release = images[0].name.removeprefix("vmlinuz-")
+        tree: Tree = suite.tree(packages, dependencies=False)
+        releases = sorted([*tree.root.glob("lib/modules/*"), *tree.root.glob("usr/lib/modules/*")])
+        release = releases[0].name if releases else ""
+        found = Kernel(name, release, package, tree.versions.get(package, ""), suite.name, tree.root)
+        if not (release and found.image.is_file() and found.config.is_file()):
+            raise MissingTool(f"package {package} of {suite.name} holds no kernel", "try another mirror")
         tree.root.rename(work / "root")
-        facts = {"release": release, "package": package, "version": tree.versions.get(package, ""), "suite": suite.name}
+        facts = {"release": release, "package": package, "version": found.version, "suite": suite.name}
         text = "".join(f'{key} = "{value}"\n' for key, value in facts.items())
         (work / "kernel.toml").write_text(text, "utf-8")
     _forget(tree)
-    return Kernel(name, release, package, facts["version"], suite.name, final / "root")
+    return Kernel(name, release, package, found.version, suite.name, final / "root")
 
 
 def _forget(tree: Tree) -> None:
@@ -156,7 +165,7 @@ def modules_in_order(kernel: Kernel, names: list[str]) -> list[Path]:
         if name not in files:
             raise MissingTool(f"kernel {kernel.release} has no module {name}", "fetch another kernel")
         if files[name] not in order:
-            for dependency in _depends(module_bytes(files[name])):
+            for dependency in _depends(files[name]):
                 visit(dependency)
             order.append(files[name])
 
@@ -192,9 +201,9 @@ def _lines(path: Path) -> list[str]:
     return path.read_text("ascii", "replace").splitlines() if path.is_file() else []
 
 
-def _depends(module: bytes) -> list[str]:
-    """The names in the ``depends=`` string of .modinfo."""
-    match = re.search(rb"\0depends=([\w,-]*)\0", module)
+def _depends(path: Path) -> list[str]:
+    """The names in the ``depends=`` string of the module's .modinfo."""
+    match = re.search(rb"\0depends=([\w,-]*)\0", module_bytes(path))
     if match is None:
-        raise struct.error("no depends in .modinfo")
+        raise MissingTool(f"{path} does not say what it depends on", "fetch the kernel again with --refresh")
     return [name.replace("-", "_") for name in match[1].decode("ascii").split(",") if name]

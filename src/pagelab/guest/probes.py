@@ -4,7 +4,7 @@
 A probe's name is its Kind in lower case, its arguments carry the names of the kernel's parameters and come from the
 registers of the x86-64 calling convention at function entry.  A kernel in which a function has no symbol of exactly
 that name (inlined, or a clone with other arguments: .isra, .constprop) goes without that probe; the capture says so.
-Signatures as in Linux 6.1; mm/page_alloc.c, mm/page_isolation.c, mm/memory_hotplug.c.
+Signatures as in Linux 6.1 (mm/page_alloc.c, mm/page_isolation.c, mm/memory_hotplug.c), so placed on that kernel only.
 """
 
 from __future__ import annotations
@@ -49,7 +49,6 @@ def _done(name: str, function: str = "") -> Probe:
 
 #: Turns the address of a struct page into a pfn.
 _VMEMMAP = "vmemmap=@vmemmap_base:x64"
-_VMEMMAP = "vmemmap=@vmemmap_base:x64"
 _RANGE = "start_pfn=%di end_pfn=%si"
 
 PROBES = (
@@ -61,6 +60,11 @@ PROBES = (
     Probe("drain_pages_zone", "drain_pages_zone", "cpu=%di:u32 zone=%si"),
     Probe("drain_local_pages", "drain_local_pages", "zone=%di"),
     Probe("free_pcppages_bulk", "free_pcppages_bulk", "zone=%di count=%si:s32 pcp=%dx pindex=%cx:s32"),
+    Probe(
+        "free_unref_page_commit",
+        "free_unref_page_commit",
+        f"zone=%di page=%dx migratetype=%cx:s32 order=%r8:u32 {_VMEMMAP}",
+    ),
     Probe("rmqueue_bulk", "rmqueue_bulk", "zone=%di order=%si:u32 count=%dx list=%cx migratetype=%r8:s32"),
     Probe("move_freepages_block", "move_freepages_block", f"zone=%di page=%si migratetype=%dx:s32 {_VMEMMAP}"),
     _done("move_freepages_block"),
@@ -75,3 +79,12 @@ PROBES = (
     Probe("online_pages", "online_pages", "pfn=%di nr_pages=%si zone=%dx group=%cx"),
     _done("online_pages"),
 )
+
+
+def probes_for(kernel: str) -> tuple[Probe, ...]:
+    """The probes for a kernel of pagelab.guest.kernels: those whose signature has been compared with its source.
+
+    Other kernels have other parameters (5.10 has no pindex, 6.12 another move_freepages_block), and a probe that reads
+    the wrong register would lie: they are traced with tracepoints only.
+    """
+    return PROBES if kernel == "6.1" else ()

@@ -62,8 +62,11 @@ def qemu_version() -> str:
     return match[1].strip() if match else "unknown"
 
 
-def arguments(setup: Setup, socket: Path) -> list[str]:
-    """QEMU's command line: no network, no host folder, no defaults; serial console on stdout, QMP on ``socket``."""
+def arguments(setup: Setup) -> list[str]:
+    """QEMU's command line: no network, no host folder, no defaults; serial console on stdout.
+
+    The QMP socket is called ``qmp``, in QEMU's working directory: the full path of a socket must stay below 108 bytes.
+    """
     thread = ",thread=multi" if setup.accelerator == "tcg" else ""
     words = [find_qemu(), "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-nic", "none"]
     words += ["-machine", "q35", "-accel", f"{setup.accelerator}{thread}"]
@@ -71,7 +74,7 @@ def arguments(setup: Setup, socket: Path) -> list[str]:
     words += ["-cpu", "host" if setup.accelerator == "kvm" else "max,la57=off"]
     words += ["-smp", str(setup.cpus), "-m", f"{setup.base_mib}M,slots=8,maxmem={setup.max_mib}M"]
     words += ["-kernel", str(setup.kernel), "-initrd", str(setup.initramfs), "-append", setup.command_line]
-    words += ["-chardev", f"socket,id=qmp,path={_escape(socket)},server=on,wait=off"]
+    words += ["-chardev", "socket,id=qmp,path=qmp,server=on,wait=off"]
     words += ["-mon", "chardev=qmp,mode=control", "-serial", "stdio"]
     if setup.disk is not None:
         # A comma in a path is doubled in QEMU's option syntax.  Nothing on this disk outlives the run: cache=unsafe.
@@ -107,13 +110,15 @@ class Machine:
         self._disk_full = False
         self._watch: asyncio.Task[None] | None = None
         self._dimms = 0
+        self._directory = -1
 
     async def __aenter__(self) -> Machine:
         from qemu.qmp import QMPClient, QMPError
 
-        socket = self.setup.directory / "qmp"
+        self._directory = os.open(self.setup.directory, os.O_PATH)
         self._process = await asyncio.create_subprocess_exec(
-            *arguments(self.setup, socket),
+            *arguments(self.setup),
+            cwd=self.setup.directory,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=(self.setup.directory / "qemu.err").open("wb"),
@@ -127,7 +132,7 @@ class Machine:
                 if self._process.returncode is not None:
                     break
                 with contextlib.suppress(QMPError, OSError):
-                    await self._qmp.connect(str(socket))
+                    await self._qmp.connect(f"/proc/self/fd/{self._directory}/qmp")
                     self._watch = asyncio.create_task(self._events())
                     return self
                 await asyncio.sleep(0.05)
@@ -146,6 +151,9 @@ class Machine:
         if self._qmp is not None:
             with contextlib.suppress(Exception):
                 await asyncio.wait_for(self._qmp.disconnect(), 2)
+        if self._directory >= 0:
+            os.close(self._directory)
+            self._directory = -1
 
     async def _events(self) -> None:
         """A full disk stops the guest (werror=stop): end it."""
@@ -210,9 +218,10 @@ class Machine:
         if self._disk_full:
             raise MissingTool(f"no space left on the disk under {self.setup.directory}", "free some, or set TMPDIR")
 
-    def panicked(self) -> bool:
-        """Whether the console shows that the kernel gave up."""
-        return any(_PANIC.search(line) for line in self.console)
+    def panic(self) -> str:
+        """The line with which the guest's kernel gave up, without its time stamp; "" if it did not."""
+        lines = [re.sub(r"^\[[ \d.]+\] ", "", line) for line in self.console if _PANIC.search(line)]
+        return next((line for line in lines if "Kernel panic" in line), lines[0] if lines else "")
 
     def last_words(self, count: int = 12) -> str:
         """The last lines of the console, for a message."""

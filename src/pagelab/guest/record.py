@@ -172,7 +172,7 @@ def record(plan: Plan, output: Path, on_step: OnStep | None = None, *, force: bo
     steps.enter("initramfs")
     variables = settings(plan)
     sysctls = {**SYSCTLS, **plan.sysctls}
-    wanted = probes.PROBES if plan.with_probes else ()
+    wanted = probes.probes_for(plan.kernel) if plan.with_probes else ()
     archive = initramfs.build(kernel, tree.root, variables, wanted, sysctls, extra.root if extra else None)
     try:
         with tempfile.TemporaryDirectory(prefix="pagelab-") as scratch, appears_whole(output.absolute()) as work:
@@ -267,18 +267,30 @@ async def _drive(setup: qemu.Setup, plan: Plan, steps: _Steps) -> None:
         if failed:
             raise GuestFailed(f"the guest could not go on: {failed}", machine.last_words())
         if not finished:
-            what = "the guest's kernel panicked" if machine.panicked() else "the guest ended before its work was done"
+            panic = machine.panic()
+            what = f"the guest's kernel gave up: {panic}" if panic else "the guest ended before its work was done"
             raise GuestFailed(what, machine.last_words())
 
 
 def _unpack(disk: Path, target: Path) -> None:
-    """Unpack the tar archive that the guest wrote to the scratch disk."""
-    target.mkdir()
+    """Unpack the tar archive that the guest wrote to the scratch disk: plain files only, none outside ``target``.
+
+    By hand, because ``extractall(filter=...)`` came with Python 3.11.4 and Debian 12 has 3.11.2.
+    """
     try:
         with tarfile.open(disk, "r:") as archive:
-            archive.extractall(target, filter="data")
+            for member in archive:
+                parts = [part for part in member.name.split("/") if part not in ("", ".")]
+                content = archive.extractfile(member) if member.isfile() and ".." not in parts else None
+                if content is not None:
+                    path = target.joinpath(*parts)
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    with path.open("wb") as file:
+                        shutil.copyfileobj(content, file, 1 << 20)
     except tarfile.TarError as error:
         raise GuestFailed(f"the guest's scratch disk holds no archive ({error})", "record again") from error
+    if not (target / "trace.dat").is_file():
+        raise GuestFailed("the guest left no trace.dat", "record again")
 
 
 def _lay_out(raw: Path, work: Path, kernel: kernels.Kernel) -> None:

@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Real kernels in QEMU."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pagelab.guest import kernels, qemu
+from tests.conftest import Pagelab
+
+pytestmark = [pytest.mark.guest, pytest.mark.timeout(240)]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def kernel() -> kernels.Kernel:
+    qemu.find_qemu()
+    return kernels.fetch("6.1")
+
+
+def captured(run: Pagelab, output: Path, *options: str) -> dict[str, Any]:
+    done = run("record", "--kernel", "6.1", "-o", output, "--json", *options, timeout=200)
+    assert done.returncode == 0, done.stderr
+    result: dict[str, Any] = json.loads(done.stdout)
+    return result
+
+
+@pytest.fixture
+def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the test's guests have their temporary files, by which they are told from those of others."""
+    path = tmp_path / "scratch"
+    path.mkdir()
+    monkeypatch.setenv("TMPDIR", str(path))
+    return path
+
+
+def guests(scratch: Path) -> set[int]:
+    """Process numbers of the QEMUs that work in ``scratch``."""
+    found = set()
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = path.read_bytes()
+        except OSError:
+            continue
+        if qemu.PROGRAM.encode() in words and bytes(scratch) in words:
+            found.add(int(path.parent.name))
+    return found
+
+
+def test_capture_holds_what_the_contract_says(run_pagelab: Pagelab, tmp_path: Path, kernel: kernels.Kernel) -> None:
+    output = tmp_path / "capture"
+    told = captured(run_pagelab, output, "--seed", "5", "--offline", "2", "--online-again")
+    assert told["lost"] == 0
+    assert told["events"] > 400_000
+    assert told["seconds"] < 60
+    assert [entry["ok"] for entry in told["offline"]] == [True, True]
+    facts = tomllib.loads((output / "capture.toml").read_text("utf-8"))
+    assert facts["kernel"]["release"] == kernel.release
+    assert facts["workload"] == {"name": "churn", "seed": 5, "pages": 120_000, "failed": []}
+    assert facts["trace"]["events_missing"] == []
+    assert not facts["trace"]["probes_missed"]
+    assert len(facts["guest"]["blocks"]) == 8
+    assert [entry["online_again"] for entry in facts["offline"]] == [True, True]
+    assert kernel.release in (output / "uname.txt").read_text("ascii")
+    assert "nokaslr" in (output / "cmdline.txt").read_text("ascii")
+    assert b"CONFIG_MEMORY_HOTPLUG=y" in gzip.decompress((output / "config.txt.gz").read_bytes())
+    symbols = gzip.decompress((output / "kallsyms.txt.gz").read_bytes()).decode("ascii")
+    address = next(line.split()[0] for line in symbols.splitlines() if line.endswith(" zone_pcp_disable"))
+    assert int(address, 16) > 1 << 63
+    labels = ["00-boot", "01-online", "02-after-work", "03-offline-1", "03-online-again-1"]
+    labels += ["04-offline-2", "04-online-again-2", "99-end"]
+    for kind in ("zoneinfo", "pagetypeinfo"):
+        assert sorted(path.stem for path in (output / kind).iterdir()) == labels
+    movable = [(output / "zoneinfo" / f"{label}.txt").read_text("ascii") for label in ("00-boot", "01-online")]
+    present = [int(text.split("zone  Movable")[1].split("present")[1].split()[0]) for text in movable]
+    assert present == [0, 262_144]
+    header = (output / "trace.dat").read_bytes()[:16]
+    assert header[:10] == b"\x17\x08Dtracing"
+    assert header[10:12] == b"6\0"
+
+
+@pytest.mark.parametrize("options", [["--workload", "files", "--cpus", "1"], ["--workload", "fork", "--cpus", "4"]])
+def test_other_workloads_and_cpus(run_pagelab: Pagelab, tmp_path: Path, options: list[str]) -> None:
+    told = captured(run_pagelab, tmp_path / "c", *options, "--zone", "kernel", "--memory", "512M")
+    assert told["lost"] == 0
+    assert told["events"] > 300_000
+
+
+def test_command_of_a_package_runs_with_its_libraries(run_pagelab: Pagelab, tmp_path: Path) -> None:
+    line = "stress-ng --vm 1 --vm-bytes 8M --vm-ops 200 --seed 7 --timeout 20"
+    captured(run_pagelab, tmp_path / "c", "--package", "stress-ng", "--command", line)
+    facts = tomllib.loads((tmp_path / "c/capture.toml").read_text("utf-8"))
+    assert facts["workload"]["status"] == 0
+    assert "successful run" in (tmp_path / "c/command.txt").read_text("utf-8")
+
+
+def test_command_that_is_not_there(run_pagelab: Pagelab, tmp_path: Path) -> None:
+    done = run_pagelab("record", "--kernel", "6.1", "-o", tmp_path / "c", "--command", "no-such-program --x")
+    assert done.returncode == 2
+    assert "no-such-program: not found" in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_panic_is_told_with_the_console(run_pagelab: Pagelab, tmp_path: Path, scratch: Path) -> None:
+    command = "echo c > /proc/sysrq-trigger"
+    done = run_pagelab("record", "--kernel", "6.1", "-o", tmp_path / "c", "--command", command)
+    assert done.returncode == 3
+    assert "Kernel panic - not syncing: sysrq triggered crash" in done.stderr
+    assert "Kernel Offset: disabled" in done.stderr
+    assert list(tmp_path.rglob("*")) == [scratch]
+    assert not guests(scratch)
+
+
+def test_hang_is_ended(run_pagelab: Pagelab, tmp_path: Path, scratch: Path) -> None:
+    options = ("--command", "sleep 1000", "--timeout", "20")
+    done = run_pagelab("record", "--kernel", "6.1", "-o", tmp_path / "c", *options)
+    assert done.returncode == 3
+    assert "did not end within 20 s" in done.stderr
+    assert "console" in done.stderr
+    assert list(tmp_path.rglob("*")) == [scratch]
+    assert not guests(scratch)
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)])
+def test_no_guest_outlives_pagelab(tmp_path: Path, scratch: Path, number: signal.Signals, status: int) -> None:
+    command = [sys.executable, "-m", "pagelab", "record", "--kernel", "6.1", "-o", str(tmp_path / "c")]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, start_new_session=True) as process:
+        deadline = time.monotonic() + 60
+        while not guests(scratch):
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        time.sleep(1)
+        process.send_signal(number)
+        assert process.wait(30) == status
+    deadline = time.monotonic() + 10
+    while guests(scratch):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    if number != signal.SIGKILL:
+        assert list(tmp_path.rglob("*")) == [scratch]
+
+
+def test_full_disk_is_told(run_pagelab: Pagelab, tmp_path: Path, scratch: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("mounting a small tmpfs needs root")
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "none", scratch], check=False).returncode:
+        pytest.skip("this sandbox cannot mount a tmpfs")
+    try:
+        done = run_pagelab("record", "--kernel", "6.1", "-o", tmp_path / "c")
+        assert done.returncode == 3
+        assert "no space left" in done.stderr
+        assert list(tmp_path.rglob("*")) == [scratch]
+    finally:
+        subprocess.run(["umount", scratch], check=True)

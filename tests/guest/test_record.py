@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+from __future__ import annotations
+
+import io
+import re
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pagelab.capture.events import Kind
+from pagelab.cli.record import megabytes
+from pagelab.errors import BadInput, GuestFailed, MissingTool
+from pagelab.guest import qemu, record
+from pagelab.guest.probes import PROBES, probes_for
+from pagelab.guest.record import Plan
+from pagelab.guest.workloads import DEFAULT_PAGES
+from tests.conftest import Pagelab
+
+
+@pytest.mark.parametrize(
+    ("wrong", "names"),
+    [
+        ({"kernel": "9.9"}, "9.9"),
+        ({"workload": "nope"}, "nope"),
+        ({"cpus": 0}, "--cpus 0"),
+        ({"cpus": 65}, "--cpus 65"),
+        ({"memory_mib": 100}, "--memory 100M"),
+        ({"memory_mib": 8192}, "--memory 8192M"),
+        ({"offline": 8}, "--offline 8"),
+        ({"offline": -1}, "--offline -1"),
+        ({"seed": -1}, "--seed -1"),
+        ({"pages": 0}, "--pages 0"),
+        ({"clock": "sundial"}, "sundial"),
+        ({"timeout": 1}, "--timeout 1"),
+        ({"packages": ("stress-ng",)}, "--package"),
+        ({"packages": ("a; b",), "command": "a"}, "a; b"),
+    ],
+)
+def test_plans_that_cannot_be_are_refused(wrong: dict[str, Any], names: str) -> None:
+    with pytest.raises(BadInput, match=re.escape(names)):
+        Plan(**{"kernel": "6.1", **wrong}).check()
+
+
+@pytest.mark.parametrize(("text", "mib"), [("512M", 512), ("1G", 1024), ("2GiB", 2048), ("128m", 128)])
+def test_sizes(text: str, mib: int) -> None:
+    assert megabytes(text) == mib
+
+
+@pytest.mark.parametrize("text", ["", "1", "1T", "-1G", "1.5G", "G"])
+def test_sizes_that_are_none(text: str) -> None:
+    with pytest.raises(BadInput):
+        megabytes(text)
+
+
+def test_all_cpus_together_allocate_the_pages() -> None:
+    for cpus in (1, 2, 3, 4):
+        for offline in (0, 3):
+            settings = record.settings(Plan("6.1", cpus=cpus, offline=offline))
+            assert int(settings["TARGET"]) * cpus * int(settings["ROUNDS_LEAST"]) >= DEFAULT_PAGES
+            assert int(settings["BUFFER_KB"]) * cpus <= record.TRACE_MIB * 1024
+
+
+def test_probes_are_named_after_the_kinds() -> None:
+    kinds = {kind.name.lower() for kind in Kind}
+    assert {probe.name for probe in PROBES} <= kinds
+    assert probes_for("6.1") == PROBES
+    assert probes_for("5.10") == ()
+    for probe in PROBES:
+        assert probe.definition().startswith("r:" if probe.at_return else "p:")
+
+
+def test_output_that_is_in_use_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "x").touch()
+    with pytest.raises(BadInput, match="exists already"):
+        record.record(Plan("6.1"), tmp_path)
+    with pytest.raises(BadInput, match="exists already"):
+        record.record(Plan("6.1"), tmp_path / "x", force=True)
+    with pytest.raises(BadInput, match="not a directory"):
+        record.record(Plan("6.1"), tmp_path / "none" / "y")
+
+
+def test_missing_qemu_is_told_with_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(MissingTool) as error:
+        record.record(Plan("6.1"), tmp_path / "out")
+    assert error.value.hint == "apt-get install qemu-system-x86"
+
+
+def test_guest_sees_no_network_and_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(qemu, "find_qemu", lambda: "qemu")
+    paths = {"kernel": tmp_path / "k", "initramfs": tmp_path / "i", "disk": tmp_path / "a,b", "directory": tmp_path}
+    setup = qemu.Setup(command_line="quiet", accelerator="tcg", cpus=2, base_mib=512, max_mib=8192, **paths)
+    words = qemu.arguments(setup)
+    assert words[words.index("-nic") + 1] == "none"
+    assert "-nodefaults" in words
+    assert not {"-virtfs", "-fsdev", "-netdev", "-net", "-usb"} & set(words)
+    assert any(word.endswith("a,,b") for word in words)
+
+
+def scratch_disk(path: Path, *members: tarfile.TarInfo) -> Path:
+    with path.open("wb") as file:
+        with tarfile.open(fileobj=file, mode="w|") as archive:
+            for member in members:
+                member.size = 3 if member.isfile() else 0
+                archive.addfile(member, io.BytesIO(b"abc"))
+        file.truncate(1 << 20)
+    return path
+
+
+def test_scratch_disk_gives_plain_files_inside_only(tmp_path: Path) -> None:
+    link = tarfile.TarInfo("./link")
+    link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+    names = [tarfile.TarInfo(name) for name in ("./trace.dat", "../outside", "/facts/stats")]
+    record._unpack(scratch_disk(tmp_path / "disk", *names, link), tmp_path / "raw")
+    found = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if not path.is_dir()}
+    assert found == {"disk", "raw/trace.dat", "raw/facts/stats"}
+
+
+def test_scratch_disk_without_a_capture_is_told(tmp_path: Path) -> None:
+    with pytest.raises(GuestFailed, match=r"no trace\.dat"):
+        record._unpack(scratch_disk(tmp_path / "disk", tarfile.TarInfo("x")), tmp_path / "a")
+    (tmp_path / "noise").write_bytes(b"\x55" * 4096)
+    with pytest.raises(GuestFailed, match="no archive"):
+        record._unpack(tmp_path / "noise", tmp_path / "b")
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "says"),
+    [
+        (["record", "-o", "x"], 2, "--kernel"),
+        (["record", "--kernel", "6.1", "-o", "x", "--memory", "lots"], 2, "lots"),
+        (["record", "--kernel", "6.1", "-o", "x", "--command", " "], 2, "--command is empty"),
+        (["kernels", "fetch"], 2, "which"),
+        (["kernels", "fetch", "1.0"], 2, "'1.0'"),
+    ],
+)
+def test_command_line_refuses_in_one_sentence(run_pagelab: Pagelab, words: list[str], status: int, says: str) -> None:
+    done = run_pagelab(*words)
+    assert done.returncode == status
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not done.stdout
