@@ -31,6 +31,7 @@ CLOCKS = ("counter", "global", "mono", "local", "x86-tsc", "boot")
 
 #: Settings that keep the guest from doing things by itself; names as in /proc/sys with dots.
 SYSCTLS = {
+    "debug.kprobes-optimization": "0",
     "kernel.watchdog": "0",
     "kernel.hung_task_timeout_secs": "0",
     "kernel.randomize_va_space": "0",
