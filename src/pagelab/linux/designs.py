@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Designs: a kernel or a proposal, as a base plus a set of features."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+
+from pagelab.errors import BadInput
+from pagelab.linux.features import FEATURES, features
+
+
+@dataclass(frozen=True, slots=True)
+class Design:
+    """A set of features with a name.
+
+    :param name: what the command line calls it.
+    :param base: the design it starts from, or "" if it starts from nothing.
+    :param features: names of the features it has on top of its base.
+    :param about: one line for a person.
+    """
+
+    name: str
+    base: str
+    features: frozenset[str]
+    about: str
+
+    def feature_names(self) -> list[str]:
+        """Names of the features it has, those of its base included, in the order in which upstream got them."""
+        mine = self.features | (frozenset(DESIGNS[self.base].feature_names()) if self.base else frozenset())
+        return [feature.name for feature in FEATURES if feature.name in mine]
+
+    def switch_on(self) -> None:
+        """Configure ``features`` as this design has them, for the next build or run."""
+        mine = self.feature_names()
+        features.configure(**{feature.name: feature.name in mine for feature in FEATURES if feature.can_be_off})
+
+
+#: By name, oldest first.
+DESIGNS = {
+    design.name: design
+    for design in (
+        Design(
+            "6.1.0",
+            "",
+            frozenset(feature.name for feature in FEATURES if not feature.can_be_off),
+            "Linux 6.1 as it was released, to 6.1.56",
+        ),
+        Design(
+            "6.1.57",
+            "6.1.0",
+            frozenset({"irqs_on_under_pcp_lock", "cma_highatomic_to_own_list"}),
+            "Linux 6.1.57 to 6.1.96",
+        ),
+        Design("6.1.97", "6.1.57", frozenset({"thp_lists_by_movability"}), "Linux 6.1.97 to 6.1.103"),
+        Design(
+            "6.1",
+            "6.1.97",
+            frozenset({"pcp_batch_scale_max", "drain_in_chunks", "drain_count_under_lock"}),
+            "Linux 6.1.y from 6.1.104 on, as Debian 12 ships it",
+        ),
+    )
+}
+
+
+def design_named(name: str) -> Design:
+    """The design of that name.
+
+    :raises BadInput: if there is none; the hint names the one that was probably meant.
+    """
+    if name in DESIGNS:
+        return DESIGNS[name]
+    near = difflib.get_close_matches(name, DESIGNS, n=1)
+    known = f"the designs are {', '.join(DESIGNS)}"
+    raise BadInput(f"there is no design {name!r}", f"did you mean {near[0]}? {known}" if near else known)
