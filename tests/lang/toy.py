@@ -83,6 +83,8 @@ def logic(a: int, b: int) -> int:
         r = r + 1
     if a > 0 and (b > 0 or a == 3) and not b == 5:  # noqa: SIM201 (`not` is what is tested)
         r += 2
+    if a in (2, SIZE, -3) or b not in (1, 7):
+        r += 8
     t = a >= b
     u = a if t else -b
     if t != (a == b):

@@ -160,7 +160,7 @@ def operation(op: str, a: Expr, b: Expr = 0) -> Expr:
         return int(FOLD[op](a, b))
     if b == 0 and op in ("+", "-", "<<", ">>", "|", "^"):
         return a
-    if a == 0 and op == "+":
+    if a == 0 and op in ("+", "|"):
         return b
     if b == 1 and op in ("*", "//"):
         return a

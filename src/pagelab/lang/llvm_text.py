@@ -22,7 +22,7 @@ DECLARATIONS = "\n".join(
     + [f"declare i64 @llvm.{op}.i64(i64, i64)" for op in MINMAX.values()]
 )
 #: A procedure of at most this many nodes is always inlined, and one with a single caller up to the second bound.
-INLINE_NODES, INLINE_ONCE_NODES = 24, 60
+INLINE_NODES, INLINE_ONCE_NODES = 8, 20
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,7 @@ class Program:
     """
 
     def __init__(
-        self, entries: Iterable[Callable[..., object]], tables: Iterable[object] = (), *, checks: str = "index"
+        self, entries: Iterable[Callable[..., object]], tables: Iterable[object] = (), *, checks: str = "all"
     ) -> None:
         import numpy as np
 

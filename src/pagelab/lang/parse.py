@@ -181,6 +181,8 @@ class _Parser:
                 return self.operation("not", self.expression(e.operand))
             case ast.UnaryOp(op=ast.Invert()):
                 return self.operation("^", self.expression(e.operand), -1)
+            case ast.Compare(ops=[ast.In() | ast.NotIn()]):
+                return self.membership(e)
             case ast.Compare(ops=[op]):
                 if type(op) not in COMPARE:
                     self.fail(f"comparison {type(op).__name__} is outside the language")
@@ -192,6 +194,20 @@ class _Parser:
             case ast.Call():
                 return self.call(e)
         self.fail(f"`{ast.unparse(e)}` is outside the language")
+
+    def membership(self, e: ast.Compare) -> Expr:
+        """``a in (B, C)``, of constants."""
+        among = e.comparators[0]
+        if not isinstance(among, ast.Tuple | ast.Set) or not among.elts:
+            self.fail("`in` takes a tuple of constants")
+        value = self.expression(e.left)
+        found: Expr = 0
+        for one in among.elts:
+            member = self.expression(one)
+            if not isinstance(member, int):
+                self.fail(f"`{ast.unparse(one)}` is not a constant")
+            found = self.operation("|", found, self.operation("==", value, member))
+        return self.operation("not", found) if isinstance(e.ops[0], ast.NotIn) else found
 
     def operation(self, op: str, a: Expr, b: Expr = 0) -> Expr:
         try:

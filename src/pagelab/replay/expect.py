@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What the model did, against what the trace shows: expectations, scores, the first divergence.
 
-The probes below are attached to the model's tracepoints.  What the model does under zone->lock is queued by CPU and has to
-come up in the trace in just that order; the trace is never asked before the model has spoken.
+The probes below are attached to the model's tracepoints.  What the model does under zone->lock is queued by CPU and has
+to come up in the trace in just that order; the trace is never asked before the model has spoken.
 """
 
 from __future__ import annotations

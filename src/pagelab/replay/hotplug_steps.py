@@ -15,7 +15,7 @@ from pagelab.linux.memory_hotplug import (
 from pagelab.linux.migratetype import MIGRATE_ISOLATE, MIGRATE_MOVABLE
 from pagelab.linux.page_isolation import set_migratetype_isolate, unset_migratetype_isolate
 from pagelab.linux.pcp_tuning import __zone_set_pageset_high_and_batch, zone_pcp_enable
-from pagelab.linux.state import get_pageblock_migratetype, machine, pcp, zone
+from pagelab.linux.state import get_pageblock_migratetype, machine, pcp
 from pagelab.linux.watermarks import init_per_zone_wmark_min
 from pagelab.replay.expect import count_exact, diverge, give_up
 from pagelab.replay.tables import (
@@ -25,7 +25,6 @@ from pagelab.replay.tables import (
     capture,
     event,
     hotplug,
-    verdict,
 )
 
 
@@ -95,6 +94,8 @@ def settle(cpu: int) -> None:
 
 def step_pageset(i: int, cpu: int) -> None:
     """High and batch are set on all CPUs: to 0 and 1, to what the zone keeps, or to what it now should keep."""
+    hotplug.old_high = pcp[0].high
+    hotplug.old_batch = pcp[0].batch
     if hotplug.disabled:
         __zone_set_pageset_high_and_batch(0, 1)
     elif hotplug.enabling:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Follow a trace with the model, event by event.
 
-Each event tells that a procedure of the kernel ran; the model runs the procedure of that name and must arrive at the same
-pages.  What an event says of the page itself is used only after the model has named its own.
+Each event tells that a procedure of the kernel ran; the model runs the procedure of that name and must arrive at the
+same pages.  What an event says of the page itself is used only after the model has named its own.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ from pagelab.replay.tables import (
     capture,
     cpu_replay,
     event,
+    hotplug,
     last_free,
     pending,
     verdict,
@@ -61,7 +62,7 @@ def link_events(count: int) -> None:
         if page != NIL:
             if kind == Kind.MM_PAGE_FREE:
                 last_free[page].event = i
-            elif kind == Kind.MM_PAGE_FREE_BATCHED or kind == Kind.FREE_UNREF_PAGE_COMMIT:
+            elif kind in (Kind.MM_PAGE_FREE_BATCHED, Kind.FREE_UNREF_PAGE_COMMIT):
                 j = last_free[page].event
                 if j != NIL:
                     event[j].note = NOTE_COMMIT
@@ -105,6 +106,8 @@ def step(i: int) -> None:
     kind = event[i].kind
     cpu = event[i].cpu
     cpu_replay[cpu].last = i
+    if cpu_replay[cpu].late_page != NIL and cpu_replay[cpu].late_context == event[i].context & CONTEXT_MASK:
+        free_late(cpu)
     if kind == Kind.MM_PAGE_ALLOC_ZONE_LOCKED:
         step_zone_locked(i, cpu)
         return
@@ -153,6 +156,9 @@ def begin_hold(i: int, cpu: int, hold: int) -> None:
     """From event ``i`` on this CPU has its pcp->lock: an interrupt that comes now finds it taken."""
     cpu_replay[cpu].hold = hold
     cpu_replay[cpu].hold_context = event[i].context & CONTEXT_MASK
+    cpu_replay[cpu].hold_high = pcp[cpu].high
+    cpu_replay[cpu].hold_batch = pcp[cpu].batch
+    cpu_replay[cpu].hold_asked = event[i].arg if hold == HOLD_REFILL else NIL
     cpu_replay[cpu].hold_order = event[i].order
     cpu_replay[cpu].hold_migratetype = event[i].migratetype
     owner = cpu_replay[cpu].draining if hold == HOLD_DRAIN else cpu
@@ -164,21 +170,38 @@ def run_hold(i: int, cpu: int) -> None:
     """zone->lock is taken: let the model do what this CPU was waiting to do."""
     hold = cpu_replay[cpu].hold
     cpu_replay[cpu].hold = HOLD_NONE
-    if hold == HOLD_REFILL:
+    if hold in (HOLD_REFILL, HOLD_COMMIT):
+        unlock(pcp[cpu].lock)
         order = cpu_replay[cpu].hold_order
-        migratetype = cpu_replay[cpu].hold_migratetype
-        unlock(pcp[cpu].lock)
-        refill(i, cpu, order, migratetype)
-    elif hold == HOLD_COMMIT:
-        unlock(pcp[cpu].lock)
-        page = cpu_replay[cpu].hold_page
-        free_unref_page_commit(cpu, page, pcp_migratetype(page), cpu_replay[cpu].hold_order)
+        high = pcp[cpu].high
+        batch = pcp[cpu].batch
+        set_as_read(cpu)
+        if hold == HOLD_REFILL:
+            refill(i, cpu, order, cpu_replay[cpu].hold_migratetype)
+        else:
+            page = cpu_replay[cpu].hold_page
+            free_unref_page_commit(cpu, page, pcp_migratetype(page), order)
+        pcp[cpu].high = high
+        pcp[cpu].batch = batch
     elif hold == HOLD_DRAIN:
         owner = cpu_replay[cpu].draining
         unlock(pcp[owner].lock)
         drain_pages_zone_once(cpu, owner)
         if owner != cpu and waits(cpu) and trylock(pcp[owner].lock):
             cpu_replay[cpu].locked = owner
+
+
+def set_as_read(cpu: int) -> None:
+    """Set high and batch to what the CPU had read if they were changed since: it asked for one page, or for many."""
+    asked = cpu_replay[cpu].hold_asked
+    if asked == NIL or (asked == 1) == (pcp[cpu].batch == 1):
+        return
+    if (asked == 1) == (cpu_replay[cpu].hold_batch == 1):
+        pcp[cpu].high = cpu_replay[cpu].hold_high
+        pcp[cpu].batch = cpu_replay[cpu].hold_batch
+    elif (asked == 1) == (hotplug.old_batch == 1):
+        pcp[cpu].high = hotplug.old_high
+        pcp[cpu].batch = hotplug.old_batch
 
 
 def finish_empty_hold(i: int, cpu: int) -> None:
@@ -194,10 +217,7 @@ def release_owner(cpu: int) -> None:
     if owner != NIL and not waits(cpu):
         cpu_replay[cpu].locked = NIL
         unlock(pcp[owner].lock)
-        page = cpu_replay[owner].late_page
-        if page != NIL:
-            cpu_replay[owner].late_page = NIL
-            free_one_page(owner, page, cpu_replay[owner].late_order, mem_map[page].index, FPI_NONE)
+        free_late(owner)
 
 
 # ---- allocate
@@ -224,11 +244,11 @@ def pop_pending(i: int, cpu: int) -> int:
     context = event[i].context & CONTEXT_MASK
     for k in range(capture.pending_size):
         page = pending[cpu, k].page
-        if page != NIL and pending[cpu, k].pid == event[i].pid and pending[cpu, k].context == context:
-            if pending[cpu, k].order == event[i].order:
-                pending[cpu, k].page = NIL
-                cpu_replay[cpu].pending -= 1
-                return page
+        same_task = pending[cpu, k].pid == event[i].pid and pending[cpu, k].context == context
+        if page != NIL and same_task and pending[cpu, k].order == event[i].order:
+            pending[cpu, k].page = NIL
+            cpu_replay[cpu].pending -= 1
+            return page
     return NIL
 
 
@@ -314,12 +334,21 @@ def step_free(i: int, cpu: int) -> None:
         free_one_page(cpu, page, order, migratetype, FPI_NONE)
     elif not capture.probe_free_unref_page_commit:
         commit(i, cpu, page, order)
-    elif trylock(pcp[cpu].lock):
-        unlock(pcp[cpu].lock)
-        free_one_page(cpu, page, order, migratetype, FPI_NONE)
     else:
+        # Somebody had the pcp->lock, or the pageblock was isolated before its type was read.
+        free_late(cpu)
         cpu_replay[cpu].late_page = page
         cpu_replay[cpu].late_order = order
+        cpu_replay[cpu].late_context = event[i].context & CONTEXT_MASK
+
+
+def free_late(cpu: int) -> None:
+    """The free that went past the pcplists is over by now."""
+    page = cpu_replay[cpu].late_page
+    if page != NIL:
+        cpu_replay[cpu].late_page = NIL
+        # free_one_page() looks for itself while any pageblock is isolated.
+        free_one_page(cpu, page, cpu_replay[cpu].late_order, mem_map[page].index, FPI_NONE)
 
 
 def step_commit(i: int, cpu: int) -> None:
@@ -333,7 +362,9 @@ def step_commit(i: int, cpu: int) -> None:
 
 def commit(i: int, cpu: int, page: int, order: int) -> None:
     """Put a page on a pcplist: now, or when zone->lock is taken to give back what is too much."""
-    if gives_back(i, cpu):
+    full = pcp[cpu].count + (1 << order) >= pcp[cpu].high
+    # Full, but nothing is given back: high was raised meanwhile, which this CPU's next event comes after.
+    if gives_back(i, cpu) or full:
         begin_hold(i, cpu, HOLD_COMMIT)
         cpu_replay[cpu].hold_page = page
         cpu_replay[cpu].hold_order = order
@@ -350,7 +381,7 @@ def gives_back(i: int, cpu: int) -> bool:
     if following == NIL or event[following].pid != event[i].pid:
         return False
     kind = event[following].kind
-    return kind == Kind.FREE_PCPPAGES_BULK or kind == Kind.MM_PAGE_PCPU_DRAIN
+    return kind in (Kind.FREE_PCPPAGES_BULK, Kind.MM_PAGE_PCPU_DRAIN)
 
 
 # ---- drain
@@ -375,6 +406,10 @@ def step_bulk(i: int, cpu: int) -> None:
         if owner != cpu:
             take_early(owner)
         begin_hold(i, cpu, HOLD_DRAIN)
+    elif cpu_replay[cpu].hold == HOLD_COMMIT:
+        cpu_replay[cpu].hold_high = pcp[cpu].high
+    cpu_replay[cpu].hold_batch = pcp[cpu].batch
+    cpu_replay[cpu].hold_asked = event[i].arg
 
 
 def take_early(owner: int) -> None:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from pagelab.lang.declare import NIL, Constants, i8, i16, i32, i64, columns, record, table
+from pagelab.lang.declare import NIL, Constants, columns, i8, i16, i32, i64, record, table
 from pagelab.linux.state import machine
 
 
@@ -46,10 +46,11 @@ REASON_NONE = 0
 REASON_LOST = 1
 REASON_DIVERGED = 2
 REASON_RECLAIM = 3
-REASON_COMPACTION = 4
 REASON_UNMODELLED = 5
 REASON_DRAIN = 6
-REASONS = 7
+REASON_START = 7
+REASON_FAULT = 8
+REASONS = 9
 
 
 class Event:
@@ -97,11 +98,15 @@ class CpuReplay:
     hold_page: i32 = NIL
     hold_order: i8 = 0
     hold_migratetype: i8 = 0
+    hold_high: i32 = 0  # pcp->high and pcp->batch when it began
+    hold_batch: i32 = 1
+    hold_asked: i64 = NIL  # pages that the kernel asked for or gives back there, as a probe tells
     draining: i16 = NIL  # CPU whose pcplists drain_pages_zone() empties from here
     draining_pid: i32 = 0
     locked: i16 = NIL  # CPU whose pcp->lock a drain from here still holds
-    late_page: i32 = NIL  # a page that found its pcplist locked and waits for zone->lock
+    late_page: i32 = NIL  # a page that went past the pcplists, at a moment that the trace does not show
     late_order: i8 = 0
+    late_context: i8 = 0
     last: i32 = NIL  # newest event of this CPU
 
 
@@ -148,6 +153,8 @@ class Hotplug:
     settled: bool = True  # whether high and batch follow the zone's number of pages
     disabled: bool = False  # between zone_pcp_disable() and zone_pcp_enable()
     enabling: bool = False
+    old_high: i32 = 0  # what __zone_set_pageset_high_and_batch() last wrote over
+    old_batch: i32 = 1
     moved: i64 = NIL  # base pages that the model's last move_freepages_block() moved
 
 

@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""``pagelab replay``: predict every page of a capture with the model, and score the prediction."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from pagelab.replay.result import Divergence, Result
+
+EXAMPLE = """\
+example:
+  pagelab record --kernel 6.1 --workload churn --cpus 2 --seed 1 -o churn
+  pagelab replay churn
+
+what is scored:
+  alloc    the page that an allocation got
+  refill   pages taken from the free lists to a pcplist (or past it), one by one
+  drain    pages given back from a pcplist to the free lists, one by one, with their migratetype
+  free     frees of pages that the model, too, holds for allocated
+  isolate  free pages moved when a pageblock is isolated or un-isolated
+  pageset  values of pcp->high and pcp->batch that were set
+
+exit status: 0 all exact, 1 something happened otherwise than predicted, 4 the capture does not decide all"""
+
+ROWS = {
+    "alloc": "allocations",
+    "refill": "refills",
+    "drain": "drains",
+    "free": "frees",
+    "isolate": "isolation moves",
+    "pageset": "high and batch",
+}
+
+
+def set_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the arguments."""
+    parser.add_argument("capture", type=Path, metavar="DIR", help="a capture: a directory, or a .tar.zst of it")
+    parser.add_argument("--design", metavar="D", help="predict with this design, not with the one the capture shows")
+    parser.add_argument("--json", action="store_true", help="print one JSON document on stdout")
+    parser.epilog = EXAMPLE
+
+
+def main(args: argparse.Namespace) -> int:
+    """Replay and report.
+
+    :returns: 0 exact, 1 not exact, 4 not all decided.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from pagelab.replay.run import replay_capture
+
+    console = Console(stderr=True)
+    columns = (TextColumn("replay"), BarColumn(), MofNCompleteColumn(), TextColumn("events"), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("replay", total=None)
+        result = replay_capture(
+            args.capture, args.design, lambda done, total: bar.update(task, completed=done, total=total)
+        )
+    for warning in result.warnings:
+        console.print(f"warning: {warning}", style="yellow", markup=False, highlight=False)
+    if args.json:
+        import msgspec
+
+        print(msgspec.json.format(msgspec.json.encode(result.to_json()), indent=2).decode())
+    else:
+        report(result, Console(highlight=False))
+    return result.status
+
+
+def report(result: Result, console: Console) -> None:
+    """The score as a table, and the first divergence with the model's lists around it."""
+    from rich.table import Table
+
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("")
+    for name in ("exact", "of", "missed", "unknown", ""):
+        table.add_column(name, justify="right")
+    for name, label in ROWS.items():
+        score = result.scores[name]
+        if score.total == 0:
+            continue
+        good = score.exact == score.total
+        table.add_row(
+            label,
+            f"{score.exact:,}",
+            f"{score.total:,}",
+            f"{score.missed:,}",
+            f"{score.unknown:,}",
+            f"[{'green' if good else 'red' if score.missed else 'yellow'}]{_percent(score.exact, score.total)}[/]",
+        )
+    console.print(f"[bold]Linux {result.kernel}[/]  design {result.design}  {result.zone}  {result.cpus} CPUs")
+    console.print()
+    console.print(table)
+    console.print()
+    rate = result.events / result.seconds / 1e6 if result.seconds else 0
+    took = f"{result.seconds:.3f} s ({rate:.0f} M events/s), {result.seconds_total:.1f} s in all"
+    console.print(f"{result.events:,} events in {took}", style="dim")
+    for reason, count in result.unknown_reasons.items():
+        console.print(f"unknown: {count:,} events: {reason}", style="yellow", markup=False)
+    if result.fault:
+        console.print(f"the model stopped: {result.fault}", style="red", markup=False)
+    if result.first_divergence is not None:
+        console.print()
+        show_divergence(result.first_divergence, console)
+
+
+def _percent(part: int, whole: int) -> str:
+    """Rounded down, so that 100 % means all."""
+    return f"{part * 10000 // whole / 100:.2f} %"
+
+
+def show_divergence(divergence: Divergence, console: Console) -> None:
+    """What happened, what the model had said, and what it held."""
+    console.print(f"first divergence: event {divergence.event}, time {divergence.time}", style="bold red")
+    console.print(f"  observed   {divergence.observed}", markup=False)
+    console.print(f"  predicted  {divergence.predicted}", markup=False)
+    for title, lines in (("events around it", divergence.around), ("the model's lists", divergence.lists)):
+        console.print(f"\n{title}", style="bold")
+        for line in lines:
+            console.print(f"  {line}", markup=False, soft_wrap=True)

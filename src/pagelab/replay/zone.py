@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Choose the zone of a capture that can be replayed, and bring its events into the columns of the replay.
+
+A zone that was empty when the trace began is known completely: each page that it ever got shows up in the trace.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pagelab.capture.events import Events, Kind
+from pagelab.errors import BadInput
+from pagelab.linux.migratetype import MIGRATE_CMA, MIGRATE_ISOLATE
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from pagelab.capture.directory import Capture
+    from pagelab.capture.zoneinfo import Zone
+
+#: Kinds whose pfn says which zone they belong to.
+OF_PAGE = (
+    Kind.MM_PAGE_ALLOC,
+    Kind.MM_PAGE_ALLOC_ZONE_LOCKED,
+    Kind.MM_PAGE_FREE,
+    Kind.MM_PAGE_FREE_BATCHED,
+    Kind.MM_PAGE_PCPU_DRAIN,
+    Kind.MM_PAGE_ALLOC_EXTFRAG,
+    Kind.TEST_PAGES_ISOLATED,
+    Kind.MOVE_FREEPAGES_BLOCK,
+    Kind.START_ISOLATE_PAGE_RANGE,
+    Kind.UNDO_ISOLATE_PAGE_RANGE,
+    Kind.OFFLINE_ISOLATED_PAGES,
+    Kind.OFFLINE_PAGES,
+    Kind.ONLINE_PAGES,
+    Kind.UNSET_MIGRATETYPE_ISOLATE,
+    Kind.FREE_UNREF_PAGE_COMMIT,
+)
+#: Kinds whose arg2 is the address of the zone, or 0 for all zones.
+OF_ZONE = (
+    Kind.ZONE_PCP_DISABLE,
+    Kind.ZONE_PCP_ENABLE,
+    Kind.ZONE_PCP_UPDATE,
+    Kind.DRAIN_ALL_PAGES,
+    Kind.DRAIN_PAGES_ZONE,
+    Kind.FREE_PCPPAGES_BULK,
+    Kind.RMQUEUE_BULK,
+    Kind.ZONE_SET_PAGESET,
+    Kind.DRAIN_LOCAL_PAGES,
+)
+#: A return, and the entry on the same CPU that it belongs to.
+RETURNS = {
+    Kind.MOVE_FREEPAGES_BLOCK_DONE: Kind.MOVE_FREEPAGES_BLOCK,
+    Kind.ONLINE_PAGES_DONE: Kind.ONLINE_PAGES,
+    Kind.OFFLINE_PAGES_DONE: Kind.OFFLINE_PAGES,
+}
+#: Kinds that concern every zone.
+OF_ALL = (Kind.LOST, Kind.WAKE_KSWAPD)
+#: Kinds that name the zone's address beside a pfn.
+NAMES_ZONE = (Kind.ONLINE_PAGES, Kind.OFFLINE_PAGES, Kind.MOVE_FREEPAGES_BLOCK, Kind.FREE_UNREF_PAGE_COMMIT)
+#: Zones that GFP_USER allocations may use; the watermarks depend on them.
+USER_ZONES = ("DMA", "DMA32", "Normal")
+#: A zone of more pages than this is no zone (1 PiB).
+MAX_PAGES = 1 << 38
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayZone:
+    """A zone, what is known of it, and its events.
+
+    ``first``: number of each event in the trace.  ``columns``: arrays for :data:`pagelab.replay.tables.event`.
+    ``start_known``: whether the zone was empty when the trace began.  Sizes in pages.
+    """
+
+    name: str
+    node: int
+    start_pfn: int
+    nr_pages: int
+    nr_cpus: int
+    start_known: bool
+    others: list[tuple[int, int, bool]]  # managed, high watermark, whether user pages go there
+    probes: frozenset[Kind]
+    first: npt.NDArray[np.int64]
+    columns: dict[str, npt.NDArray[np.generic]]
+
+    def __len__(self) -> int:
+        return len(self.first)
+
+
+def _spans(capture: Capture) -> dict[tuple[int, str], tuple[int, int]]:
+    """The pfns that each zone spans at any time that a snapshot shows."""
+    spans: dict[tuple[int, str], tuple[int, int]] = {}
+    for snapshot in capture.zoneinfo:
+        for zone in snapshot.zones:
+            if zone.spanned and zone.start_pfn >= 0:
+                low, high = spans.get((zone.node, zone.name), (zone.start_pfn, zone.end_pfn))
+                spans[zone.node, zone.name] = min(low, zone.start_pfn), max(high, zone.end_pfn)
+    return spans
+
+
+def choose_zone(capture: Capture, max_order_pages: int) -> tuple[Zone, int, int, bool]:
+    """The zone to replay, its first pfn, its number of pages, and whether it was empty at the start.
+
+    :raises BadInput: if the snapshots do not say where any zone lies.
+    """
+    if not capture.zoneinfo:
+        raise BadInput(
+            f"{capture.path}: there is no zoneinfo, so it is not known which pages belong to a zone",
+            "copy /proc/zoneinfo to zoneinfo/00-start.txt before, and to zoneinfo/99-end.txt after tracing",
+        )
+    spans = _spans(capture)
+    before = {(z.node, z.name): z for z in capture.zoneinfo[0].zones}
+    touched = capture.events.pfn[np.isin(capture.events.kind, (Kind.MM_PAGE_ALLOC, Kind.MM_PAGE_FREE))]
+    candidates = []
+    for key, (low, high) in spans.items():
+        events = int(np.count_nonzero((touched >= low) & (touched < high)))
+        empty = key not in before or before[key].managed == 0
+        candidates.append((empty and events > 0, events, key, low, high))
+    if not candidates:
+        raise BadInput(f"{capture.path}: zoneinfo shows no zone with pages", "copy it while memory is online")
+    empty, _, key, low, high = max(candidates)
+    zone = next(z for s in reversed(capture.zoneinfo) for z in s.zones if (z.node, z.name) == key and z.spanned)
+    start = low - low % max_order_pages
+    pages = -(-(high - start) // max_order_pages) * max_order_pages
+    if not 0 < pages < MAX_PAGES:
+        raise BadInput(f"{capture.path}: zoneinfo gives {zone} {pages} pages, which is no size of a zone")
+    return zone, start, pages, empty
+
+
+def prepare_zone(capture: Capture, *, max_order: int, has_cma: bool) -> ReplayZone:
+    """Choose a zone and select its events.
+
+    :param max_order: exclusive, as the kernel of the capture has it.
+    :param has_cma: whether MIGRATE_CMA is a type of that kernel; without it MIGRATE_ISOLATE is one less.
+    :raises BadInput: if the files do not say where the zone lies, or contradict the trace.
+    """
+    zone, start, pages, empty = choose_zone(capture, 1 << (max_order - 1))
+    events = capture.events
+    in_zone = (events.pfn >= start) & (events.pfn < start + pages)
+    keep = _of_zone(events, in_zone)
+    rows = np.flatnonzero(keep)
+    events = events[keep]
+    page = np.where(np.isin(events.kind, OF_PAGE), events.pfn - start, -1)
+    page = np.where(events.kind == Kind.ZONE_SET_PAGESET, np.clip(events.pfn, -1, 2**31 - 1), page)
+    migratetype = events.migratetype
+    if not has_cma:
+        migratetype = np.where(migratetype == MIGRATE_CMA, np.int8(MIGRATE_ISOLATE), migratetype)
+    columns: dict[str, npt.NDArray[np.generic]] = {
+        "kind": events.kind.astype(np.int8),
+        "cpu": events.cpu,
+        "pid": events.pid,
+        "context": events.context.view(np.int8),
+        "order": events.order,
+        "migratetype": migratetype,
+        "page": page.astype(np.int32),
+        "arg": events.arg,
+        "note": np.zeros(len(rows), np.int8),
+        "next": np.full(len(rows), -1, np.int32),
+    }
+    nr_cpus = max(capture.cpus, int(events.cpu.max(initial=0)) + 1)
+    others = [
+        (z.managed, z.high, z.name in USER_ZONES)
+        for z in capture.zoneinfo[0].zones
+        if (z.node, z.name) != (zone.node, zone.name)
+    ]
+    probes = frozenset(Kind(int(k)) for k in np.unique(capture.events.kind))
+    columns = {name: np.ascontiguousarray(array) for name, array in columns.items()}
+    return ReplayZone(zone.name, zone.node, start, pages, nr_cpus, empty, others, probes, rows, columns)
+
+
+def _of_zone(events: Events, in_zone: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Which events concern the zone."""
+    kind = events.kind
+    keep = np.isin(kind, OF_PAGE) & in_zone
+    addresses = np.unique(events.arg2[keep & np.isin(kind, NAMES_ZONE) & (events.arg2 != 0)])
+    of_zone = np.flatnonzero(np.isin(kind, OF_ZONE))
+    address = events.arg2[of_zone]
+    keep[of_zone[np.isin(address, addresses) | (address == 0)]] = True
+    for back, entry in RETURNS.items():
+        pair = np.flatnonzero((kind == back) | (kind == entry))
+        for cpu in np.unique(events.cpu[pair]):
+            of_cpu = pair[events.cpu[pair] == cpu]
+            follows = keep[of_cpu[:-1]] & (kind[of_cpu[:-1]] == entry) & (kind[of_cpu[1:]] == back)
+            keep[of_cpu[1:][follows]] = True
+    keep[np.isin(kind, OF_ALL)] = True
+    return keep
