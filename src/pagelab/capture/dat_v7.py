@@ -185,7 +185,7 @@ class _Reader:
         data = bytearray()
         limit = (len(self.cursor.data) + 4096) * _MAX_RATIO
         for cpu in buffer.cpus:
-            cursor = Cursor(self.cursor.data[: cpu.start + cpu.size], self.cursor.name, cpu.start)
+            cursor = Cursor(self.cursor.data, self.cursor.name, cpu.start)
             start = len(data)
             for _ in range(cursor.u32(f"the number of chunks of CPU {cpu.cpu}")):
                 packed = cursor.u32("the packed size of a chunk")
@@ -197,9 +197,9 @@ class _Reader:
                     data += inflate(self.algorithm, cursor.take(packed, "a chunk"), size)
                 except InflateError as error:
                     cursor.fail(str(error), at, CUT_HINT)
-            if cursor.at != len(cursor.data):
-                left = len(cursor.data) - cursor.at
-                cursor.fail(f"expected the end of the data of CPU {cpu.cpu}, found {left} bytes")
+            # trace-cmd 3 does not count the number of chunks, which are 4 bytes, as part of the size.
+            if cursor.at - cpu.start not in (cpu.size, cpu.size + 4):
+                cursor.fail(f"expected the end of the data of CPU {cpu.cpu} at byte {cpu.start + cpu.size}")
             cpu.start, cpu.size = start, len(data) - start
             data += bytes(-len(data) % buffer.page_size)
         buffer.words = np.frombuffer(data, "<u4")

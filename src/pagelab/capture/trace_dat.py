@@ -22,7 +22,7 @@ from pagelab.capture.dat_sections import Buffer, Contents, check_page_size
 from pagelab.capture.dat_v6 import read_v6
 from pagelab.capture.dat_v7 import read_v7
 from pagelab.capture.event_format import EventFormat, Field, FormatError
-from pagelab.capture.events import Events
+from pagelab.capture.events import Events, Kind
 from pagelab.capture.files import looks_like, read_head, reason
 from pagelab.capture.trace import Mark, Trace, empty_events, lost_of
 from pagelab.capture.wanted import PACKED_FIELDS, PROBE_SYSTEM, Wanted, context_of_flags, wanted_event
@@ -218,6 +218,17 @@ def _head_losses(contents: Contents, buffer: Buffer, flagged: npt.NDArray[np.int
     return losses
 
 
+def _count_unknown(contents: Contents, buffer: Buffer, events: Events, losses: dict[int, int]) -> None:
+    """Gives the one loss of a CPU that the kernel could not count the number that its statistics leave for it."""
+    rows = np.flatnonzero(events.kind == Kind.LOST)
+    for stats in contents.stats:
+        own = rows[events.cpu[rows] == stats.cpu]
+        unknown = own[events.arg[own] == -1]
+        rest = stats.overrun + losses.get(stats.cpu, 0) - int(events.arg[own].sum()) - len(unknown)
+        if stats.instance == buffer.name and len(unknown) == 1 and rest > 0:
+            events.arg[unknown] = rest
+
+
 def _marks(contents: Contents, buffer: Buffer, words: ring.Words, start: ring.Ints, size: ring.Ints) -> list[Mark]:
     """What the events ftrace:print say, as many as _MAX_MARKS."""
     event = next((event for event in contents.formats.values() if event.full_name == PRINT), None)
@@ -277,6 +288,7 @@ def read_trace_dat(path: Path) -> Trace:
         *(getattr(events, f.name) for f in dataclass_fields(Events)),
     )
     assert written == rows, (written, rows)
+    _count_unknown(contents, buffer, events, losses)
     ignored = {contents.formats[int(i)].full_name: int(counts[i]) for i in ids if slot_of_id[i] == ring.SLOT_IGNORED}
     return Trace(
         events,

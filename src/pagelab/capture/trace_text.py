@@ -12,7 +12,7 @@ from __future__ import annotations
 import gzip
 import re
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import fields as dataclass_fields
 from pathlib import Path
 from typing import Final, NoReturn
@@ -67,13 +67,14 @@ _HARD_SOFT: Final = {
     ord("z"): CONTEXT_NMI,
     ord("Z"): CONTEXT_NMI | CONTEXT_HARDIRQ,
 }
-#: Fields that a tracepoint's line may lack: not printed by older kernels, or printed as words.
+#: Fields that a tracepoint's line may lack.
 _OPTIONAL: Final = frozenset({"percpu_refill", "gfp_flags", "nid"})
+#: The one that is printed as words.
+_WORDS: Final = frozenset({b"gfp_flags"})
+_PFN: Final = 2
+_ARG: Final = 3
 _TRACEPOINT_KINDS: Final = frozenset(wanted.kind for wanted in TRACEPOINTS.values())
 _ROW_FIELDS: Final = tuple(f.name for f in dataclass_fields(Events))
-
-_Row = tuple[int, int, int, int, int, int, int, int, int, int]
-_Find = Callable[[tuple[str, ...], int], int]
 
 
 def _lines(path: Path) -> Iterator[list[bytes]]:
@@ -119,11 +120,27 @@ def context_of_characters(flags: bytes) -> int | None:
     return (CONTEXT_IRQS_OFF if flags[0] in b"dD" else 0) | _HARD_SOFT[flags[2]] | depth << CONTEXT_PREEMPT_SHIFT
 
 
+class _Plan:
+    """Which fields of an event's text fill which of [order, migratetype, pfn, arg, arg2]."""
+
+    def __init__(self, wanted: Wanted) -> None:
+        is_tracepoint = wanted.kind in _TRACEPOINT_KINDS
+        columns = (wanted.order, wanted.migratetype, wanted.pfn, () if wanted.packed else wanted.arg, wanted.arg2)
+        self.columns = [
+            (column, tuple(name.encode() for name in names), is_tracepoint and not _OPTIONAL.intersection(names))
+            for column, names in enumerate(columns)
+            if names
+        ]
+        self.arg = -1 if wanted.arg else 0
+        self.arg2 = -1 if wanted.arg2 else 0
+        self.special = bool(wanted.kind == Kind.MM_PAGE_ALLOC or wanted.packed or wanted.page or wanted.arg_cast)
+
+
 class _Reader:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.number = 0  # of the line
-        self.rows: list[_Row] = []
+        self.rows: list[tuple[int, ...]] = []
         self.parts: list[npt.NDArray[np.int64]] = []
         self.before = 0  # rows in parts
         self.seen = 0  # lines that stand for an entry of the ring buffer
@@ -135,6 +152,7 @@ class _Reader:
         self.marks: list[Mark] = []
         self.ignored: dict[str, int] = {}
         self.contexts: dict[bytes, int] = {}
+        self.plans: dict[str, _Plan] = {}
         self.warnings: list[str] = []
 
     def fail(self, message: str, hint: str = _HINT) -> NoReturn:
@@ -185,11 +203,10 @@ class _Reader:
             self.fail("the timestamp, the CPU or the pid is larger than any")
         if self.seen == 1:
             self.first_time = time
-        context = self.contexts.get(flags)
+        context = self.contexts.get(flags or b"")
         if context is None:
             context = self.context(flags)
         name_match = _EVENT.match(line, match.end())
-        row: _Row | None = None
         if name_match is None:
             self.nameless(line[match.end() :])
         else:
@@ -203,9 +220,7 @@ class _Reader:
                     self.marks.append((time, cpu, line[name_match.end() :].decode(errors="backslashreplace")))
             else:
                 fields = dict(_FIELD.findall(line, name_match.end()))
-                order, migratetype, pfn, arg, arg2 = self.values(name, wanted, fields)
-                row = (time, cpu, int(pid), context, wanted.kind, order, migratetype, pfn, arg, arg2)
-                self.rows.append(row)
+                self.rows.append((time, cpu, int(pid), context, wanted.kind, *self.values(name, wanted, fields)))
         self.last[cpu] = (self.before + len(self.rows), time)
 
     def context(self, flags: bytes | None) -> int:
@@ -230,58 +245,61 @@ class _Reader:
         words = text[:40].decode(errors="backslashreplace")
         self.fail(f"expected an event's name, found {words!r}; is it a trace of another tracer?")
 
-    def values(self, name: str, wanted: Wanted, fields: dict[bytes, bytes]) -> tuple[int, int, int, int, int]:
-        """(order, migratetype, pfn, arg, arg2) of an event's text."""
-
-        def find(names: tuple[str, ...], otherwise: int) -> int:
-            for field in names:
-                text = fields.get(field.encode())
-                if text is not None:
-                    try:
-                        value = int(text, 0)
-                    except ValueError:
-                        if field in _OPTIONAL:
-                            return -1
-                        shown = text[:40].decode(errors="backslashreplace")
-                        self.fail(f"{name}: expected a number as {field!r}, found {shown!r}")
-                    if value >= 1 << 64 or value < -(1 << 63):
-                        self.fail(f"{name}: {field!r} is beyond 64 bits")
-                    return value - (1 << 64) if value >= 1 << 63 else value
-            if names and wanted.kind in _TRACEPOINT_KINDS and not _OPTIONAL.intersection(names):
-                self.fail(f"{name}: expected {' or '.join(names)}=, which the line lacks", _CUT)
-            return -1 if names else otherwise
-
-        order = find(wanted.order, -1)
-        migratetype = find(wanted.migratetype, -1)
+    def values(self, name: str, wanted: Wanted, fields: dict[bytes, bytes]) -> list[int]:
+        """[order, migratetype, pfn, arg, arg2] of an event's text."""
+        plan = self.plans.get(name)
+        if plan is None:
+            plan = self.plans[name] = _Plan(wanted)
+        values = [-1, -1, -1, plan.arg, plan.arg2]
+        for column, keys, required in plan.columns:
+            values[column] = self.number_of(name, keys, required, fields)
+        if plan.special:
+            self.special(name, wanted, fields, values)
+        order, migratetype, pfn = values[:3]
         if not (-1 <= order <= MAX_SMALL and -1 <= migratetype <= MAX_SMALL):
             self.fail(f"{name}: order {order} or migratetype {migratetype} is none that a kernel has")
-        if wanted.packed:
-            parts = [find((part,), -1) for part in PACKED_FIELDS]
-            if not all(-1 <= part <= MAX_SMALL for part in parts):
-                self.fail(f"{name}: has a value that no kernel writes")
-            arg = (parts[0] & 0xFF) | (parts[1] & 0xFF) << 8 | (parts[2] & 0xFF) << 16
-        else:
-            arg = find(wanted.arg, 0)
-            if wanted.arg_cast == "int":
-                arg = (arg & 0xFFFFFFFF) - (1 << 32) if arg & 0x80000000 else arg & 0xFFFFFFFF
-            elif wanted.arg_cast == "bool":
-                arg = int(arg & 0xFF != 0)
-        return order, migratetype, self.pfn(name, wanted, fields, find), arg, find(wanted.arg2, 0)
-
-    def pfn(self, name: str, wanted: Wanted, fields: dict[bytes, bytes], find: _Find) -> int:
-        if wanted.page and not any(field.encode() in fields for field in wanted.pfn):
-            page, vmemmap = find(wanted.page, -1), find(("vmemmap",), -1)
-            if b"vmemmap" not in fields or b"page" not in fields:
-                return -1
-            if page < vmemmap or (page - vmemmap) % STRUCT_PAGE_SIZE:
-                self.fail(f"{name}: the page does not lie in vmemmap")
-            pfn = (page - vmemmap) // STRUCT_PAGE_SIZE
-        else:
-            pfn = find(wanted.pfn, -1)
         if not -1 <= pfn < MAX_PFN:
             self.fail(f"{name}: pfn {pfn:#x} is beyond 52 bits of physical address")
-        # A failed allocation is stored as pfn -1 and printed as 0, which the buddy allocator never has.
-        return -1 if pfn == 0 and wanted.kind == Kind.MM_PAGE_ALLOC else pfn
+        return values
+
+    def number_of(self, name: str, keys: tuple[bytes, ...], required: bool, fields: dict[bytes, bytes]) -> int:
+        """The first of the fields that the line has, as a 64-bit number; -1 if it has none and needs none."""
+        for key in keys:
+            text = fields.get(key)
+            if text is None:
+                continue
+            try:
+                value = int(text, 0)
+            except ValueError:
+                if key in _WORDS:
+                    return -1
+                shown = text[:40].decode(errors="backslashreplace")
+                self.fail(f"{name}: expected a number as {key.decode()!r}, found {shown!r}")
+            if value >= 1 << 64 or value < -(1 << 63):
+                self.fail(f"{name}: {key.decode()!r} is beyond 64 bits")
+            return value - (1 << 64) if value >= 1 << 63 else value
+        if required:
+            self.fail(f"{name}: expected {b' or '.join(keys).decode()}=, which the line lacks", _CUT)
+        return -1
+
+    def special(self, name: str, wanted: Wanted, fields: dict[bytes, bytes], values: list[int]) -> None:
+        """What is not just copied from a field to its column."""
+        if wanted.kind == Kind.MM_PAGE_ALLOC and values[_PFN] == 0:
+            values[_PFN] = -1  # a failed allocation is stored as pfn -1 and printed as 0, which is never allocated
+        elif wanted.packed:
+            parts = [self.number_of(name, (part.encode(),), True, fields) for part in PACKED_FIELDS]
+            if not all(-1 <= part <= MAX_SMALL for part in parts):
+                self.fail(f"{name}: has a value that no kernel writes")
+            values[_ARG] = (parts[0] & 0xFF) | (parts[1] & 0xFF) << 8 | (parts[2] & 0xFF) << 16
+        elif wanted.page and values[_PFN] == -1 and b"page" in fields and b"vmemmap" in fields:
+            page = self.number_of(name, (b"page",), True, fields) - self.number_of(name, (b"vmemmap",), True, fields)
+            if page < 0 or page % STRUCT_PAGE_SIZE:
+                self.fail(f"{name}: the page does not lie in vmemmap")
+            values[_PFN] = page // STRUCT_PAGE_SIZE
+        if wanted.arg_cast == "int" and wanted.arg:
+            values[_ARG] = ((values[_ARG] & 0xFFFFFFFF) ^ 0x80000000) - 0x80000000
+        elif wanted.arg_cast == "bool":
+            values[_ARG] = int(values[_ARG] & 0xFF != 0)
 
     def trace(self) -> Trace:
         """Everything that was read, in the order of time.
