@@ -22,17 +22,12 @@ MACHINE_PATH = re.compile(rf"/(?:home|root|Users)/[\w.]|{re.escape(str(ROOT))}/"
 
 
 def text_files() -> Iterator[Path]:
-    """Every file of the tree that a person wrote, as git would add it; without git, as the folders hold it."""
-    listing = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if listing.returncode == 0:
-        paths = {ROOT / name for name in listing.stdout.split("\0") if name}
-    else:
+    """Every file of the tree that a person wrote, as git would add it; where git cannot tell, as the folders hold it."""
+    listing = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    try:
+        names = subprocess.run(listing, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0")
+        paths = {ROOT / name for name in names if name}
+    except (FileNotFoundError, subprocess.CalledProcessError):  # no git, or not a clone
         top = ("src", "tests", "benchmarks", "tools", "docs", ".ci")
         paths = {path for name in top for path in (ROOT / name).rglob("*") if "__pycache__" not in path.parts}
         paths |= set(ROOT.glob("*.*")) | {ROOT / "Makefile"}
