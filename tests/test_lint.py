@@ -22,7 +22,7 @@ MACHINE_PATH = re.compile(rf"/(?:home|root|Users)/[\w.]|{re.escape(str(ROOT))}/"
 
 
 def text_files() -> Iterator[Path]:
-    """Every file of the tree that a person wrote, as git would add it; where git cannot tell, as the folders hold it."""
+    """Every file that a person wrote, as git would add it; where git cannot tell, as the folders hold it."""
     listing = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     try:
         names = subprocess.run(listing, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0")
