@@ -74,7 +74,8 @@ class _Reader:
             if description != _NO_DESCRIPTION:
                 descriptions.append((at, description))
             if number == sections.OPTION_STRINGS:
-                strings += len(self.open(at, number).data)
+                inner = self.open(at, number)
+                strings += len(inner.data) - inner.at
         for _, description in descriptions:
             if description >= strings:
                 cursor.fail(
