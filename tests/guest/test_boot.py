@@ -6,16 +6,20 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 import tomllib
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pagelab.capture.events import Kind
+from pagelab.capture.trace_dat import read_trace_dat
 from pagelab.guest import kernels, qemu
 from tests.conftest import Pagelab
 
@@ -69,6 +73,7 @@ def test_capture_holds_what_the_contract_says(run_pagelab: Pagelab, tmp_path: Pa
     assert facts["workload"] == {"name": "churn", "seed": 5, "pages": 120_000, "failed": []}
     assert facts["trace"]["events_missing"] == []
     assert not facts["trace"]["probes_missed"]
+    assert facts["trace"]["probes_missing"] == ["zone_pcp_update"]
     assert len(facts["guest"]["blocks"]) == 8
     assert [entry["online_again"] for entry in facts["offline"]] == [True, True]
     assert kernel.release in (output / "uname.txt").read_text("ascii")
@@ -84,9 +89,17 @@ def test_capture_holds_what_the_contract_says(run_pagelab: Pagelab, tmp_path: Pa
     movable = [(output / "zoneinfo" / f"{label}.txt").read_text("ascii") for label in ("00-boot", "01-online")]
     present = [int(text.split("zone  Movable")[1].split("present")[1].split()[0]) for text in movable]
     assert present == [0, 262_144]
-    header = (output / "trace.dat").read_bytes()[:16]
-    assert header[:10] == b"\x17\x08Dtracing"
-    assert header[10:12] == b"6\0"
+    trace = read_trace_dat(output / "trace.dat")
+    kinds = Counter(trace.events.kind.tolist())
+    assert len(trace.events) + sum(trace.ignored.values()) + len(trace.marks) == told["events"]
+    assert (trace.clock, trace.cpus, trace.lost, trace.ignored) == ("counter", 2, [], {})
+    assert kinds[Kind.MM_PAGE_ALLOC] > 90_000
+    assert kinds[Kind.OFFLINE_PAGES] == kinds[Kind.OFFLINE_PAGES_DONE] == 2
+    assert kinds[Kind.ONLINE_PAGES] == kinds[Kind.ONLINE_PAGES_DONE] == 8 + 2
+    assert kinds[Kind.MOVE_FREEPAGES_BLOCK] == kinds[Kind.MOVE_FREEPAGES_BLOCK_DONE] > 0
+    texts = [text for _, _, text in trace.marks]
+    assert texts[0] == "pagelab: online 32"
+    assert texts[-1] == "pagelab: snapshot 99-end done"
 
 
 @pytest.mark.parametrize("options", [["--workload", "files", "--cpus", "1"], ["--workload", "fork", "--cpus", "4"]])
@@ -102,6 +115,35 @@ def test_command_of_a_package_runs_with_its_libraries(run_pagelab: Pagelab, tmp_
     facts = tomllib.loads((tmp_path / "c/capture.toml").read_text("utf-8"))
     assert facts["workload"]["status"] == 0
     assert "successful run" in (tmp_path / "c/command.txt").read_text("utf-8")
+
+
+def test_trace_cmd_reads_the_same(run_pagelab: Pagelab, tmp_path: Path) -> None:
+    program = shutil.which("trace-cmd")
+    if program is None:
+        pytest.skip("trace-cmd is not installed: apt-get install trace-cmd")
+    told = captured(run_pagelab, tmp_path / "c", "--pages", "5000")
+    done = subprocess.run(
+        [program, "report", "-i", tmp_path / "c/trace.dat"], capture_output=True, text=True, check=True, timeout=120
+    )
+    lines = done.stdout.splitlines()
+    assert lines[0] == "cpus=2"
+    assert len(lines) - 1 == told["events"]
+    assert "mm_page_alloc:" in done.stdout
+    assert "free_pcppages_bulk:" in done.stdout
+    stat = subprocess.run(
+        [program, "report", "--stat", "-i", tmp_path / "c/trace.dat"], capture_output=True, text=True, check=True
+    )
+    assert "entries:" in stat.stdout
+
+
+def test_full_trace_buffers_are_told(run_pagelab: Pagelab, tmp_path: Path) -> None:
+    done = run_pagelab("record", "--kernel", "6.1", "--pages", "1000000", "--cpus", "2", "-o", tmp_path / "c", "--json")
+    assert done.returncode == 0
+    told = json.loads(done.stdout)
+    trace = read_trace_dat(tmp_path / "c/trace.dat")
+    assert told["lost"] > 0
+    assert "events were lost" in done.stderr
+    assert sum(count for _, _, count in trace.lost) == told["lost"]
 
 
 def test_command_that_is_not_there(run_pagelab: Pagelab, tmp_path: Path) -> None:

@@ -1,17 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 from __future__ import annotations
 
-import contextlib
-import struct
 import subprocess
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from pagelab.errors import BadInput
-from pagelab.guest.elf import needs, static_program, text_of_object
+from pagelab.guest.elf import static_program, text_of_object
 from pagelab.guest.workloads import work_program
 
 
@@ -50,37 +46,3 @@ def test_object_without_code_and_no_object_are_refused() -> None:
         text_of_object(b"hello")
     with pytest.raises(BadInput):
         text_of_object(compile_object("declare void @f()"))
-
-
-def test_needs_of_a_dynamic_and_of_other_files(tmp_path: Path) -> None:
-    found = needs(Path("/bin/true").resolve())
-    assert found is not None
-    assert "libc.so.6" in found.libraries
-    assert found.interpreter.endswith("ld-linux-x86-64.so.2")
-    assert needs(Path(__file__)) is None
-    static = tmp_path / "static"
-    static.write_bytes(work_program())
-    alone = needs(static)
-    assert alone is not None
-    assert (alone.libraries, alone.interpreter) == ((), "")
-
-
-@pytest.fixture(scope="module")
-def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("elf") / "file"
-
-
-@given(at=st.integers(0, 6000), garbage=st.binary(min_size=1, max_size=16), keep=st.integers(6, 40_000))
-def test_damaged_files_raise_bad_input_or_nothing(scratch: Path, at: int, garbage: bytes, keep: int) -> None:
-    data = bytearray(Path("/bin/true").read_bytes()[:keep])
-    data[at : at + len(garbage)] = garbage
-    scratch.write_bytes(data)
-    with contextlib.suppress(BadInput):
-        needs(scratch)
-
-
-def test_truncated_header_is_named(tmp_path: Path) -> None:
-    path = tmp_path / "cut"
-    path.write_bytes(b"\x7fELF\x02\x01" + struct.pack("<I", 0))
-    with pytest.raises(BadInput, match="damaged ELF"):
-        needs(path)

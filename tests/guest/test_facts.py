@@ -11,7 +11,6 @@ from pagelab.guest.probes import PROBES
 from pagelab.guest.record import Plan
 
 STATS = """\
-cpu 0
 entries: 100
 overrun: 0
 commit overrun: 0
@@ -20,15 +19,11 @@ oldest event ts: 12
 now ts: 99
 dropped events: 3
 read events: 0
-cpu 1
-entries: 50
-overrun: 7
 """
 
 
 def test_facts_are_read_from_what_the_guest_wrote(tmp_path: Path) -> None:
     files = {
-        "stats": STATS,
         "probes_placed": "rmqueue_bulk\noffline_pages\n",
         "probes_missing": "zone_pcp_update\nsh: write error: No such file or directory\n",
         "kprobe_profile": "  rmqueue_bulk   900   0\n  offline_pages  3   2\n",
@@ -37,8 +32,12 @@ def test_facts_are_read_from_what_the_guest_wrote(tmp_path: Path) -> None:
         "offline": "33 0 5.10 5.45 \n32 1 6.00 6.50 sh: write error: Device or resource busy \n",
         "command_status": "0\n",
     }
+    (tmp_path / "facts").mkdir()
     for name, text in files.items():
-        (tmp_path / name).write_text(text, "utf-8")
+        (tmp_path / "facts" / name).write_text(text, "utf-8")
+    for cpu, text in (("cpu0", STATS), ("cpu1", "entries: 50\noverrun: 7\n")):
+        (tmp_path / "tracing/per_cpu" / cpu).mkdir(parents=True)
+        (tmp_path / "tracing/per_cpu" / cpu / "stats").write_text(text, "utf-8")
     facts = read_facts(tmp_path)
     assert (facts.events, facts.lost) == (150, 10)
     assert facts.probes_missing == ["zone_pcp_update"]
@@ -51,9 +50,10 @@ def test_facts_are_read_from_what_the_guest_wrote(tmp_path: Path) -> None:
 
 
 def test_capture_toml_says_what_was_run(tmp_path: Path) -> None:
-    (tmp_path / "probes_placed").write_text("rmqueue_bulk\n", "utf-8")
-    (tmp_path / "offline").write_text("33 0 5.10 5.45\n", "utf-8")
-    (tmp_path / "online_again").write_text("33\n", "utf-8")
+    (tmp_path / "facts").mkdir()
+    (tmp_path / "facts/probes_placed").write_text("rmqueue_bulk\n", "utf-8")
+    (tmp_path / "facts/offline").write_text("33 0 5.10 5.45\n", "utf-8")
+    (tmp_path / "facts/online_again").write_text("33\n", "utf-8")
     plan = Plan("6.1", seed=9, cpus=4, offline=1, command='echo "a\\b"\t\x01 é', packages=("x",))
     kernel = Kernel("6.1", "6.1.0-test", "linux-image-test", "6.1-1", "bookworm", tmp_path)
     tools = Tree(tmp_path, {"trace-cmd": "3", "lib+x": "1:2~3"})

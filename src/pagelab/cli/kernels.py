@@ -57,5 +57,5 @@ def _fetch(names: list[str], refresh: bool) -> None:
         for name in names:
             steps.begin(f"fetch {name}")
             kernels.fetch(name, refresh=refresh)
-        steps.begin("fetch busybox and trace-cmd for the guest")
+        steps.begin("fetch busybox for the guest")
         fetch_tools()

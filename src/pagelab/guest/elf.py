@@ -1,26 +1,22 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""ELF for the guest: wrap generated machine code as a static program, and list the libraries a program needs.
+"""ELF for the guest: wrap generated machine code as a static program.
 
-Written here, in some forty lines each way, because what is needed is two fixed headers and one table; a parser
-library would be a dependency for that alone.
+Written here, in some forty lines, because what is needed is two fixed headers and one table; a library would be a
+dependency for that alone.
 """
 
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
-from pathlib import Path
 
 from pagelab.errors import BadInput
 
 _HEADER = struct.Struct("<16sHHIQQQIHHHHHH")
 _SEGMENT = struct.Struct("<IIQQQQQQ")
 _SECTION = struct.Struct("<IIQQQQIIQQ")
-_DYNAMIC = struct.Struct("<qQ")
 
 _LOAD_ADDRESS = 0x400000
-_PT_LOAD, _PT_DYNAMIC, _PT_INTERP = 1, 2, 3
-_DT_NEEDED, _DT_STRTAB, _DT_RPATH, _DT_RUNPATH = 1, 5, 15, 29
+_PT_LOAD = 1
 _SHT_RELA = 4
 _DATA = (".data", ".rodata", ".bss")
 
@@ -57,50 +53,6 @@ def static_program(text: bytes) -> bytes:
     length = offset + len(text)
     segment = _SEGMENT.pack(_PT_LOAD, 5, 0, _LOAD_ADDRESS, _LOAD_ADDRESS, length, length, 0x1000)
     return header + segment + text
-
-
-@dataclass(frozen=True, slots=True)
-class Needs:
-    """What a dynamically linked program asks for: its loader's path, names of libraries, directories to look in."""
-
-    interpreter: str
-    libraries: tuple[str, ...]
-    runpath: tuple[str, ...]
-
-
-def needs(path: Path) -> Needs | None:
-    """What the ELF file at ``path`` needs to run; ``None`` if it is not a 64-bit little-endian ELF file.
-
-    :raises BadInput: the file starts like ELF but its tables point outside of it.
-    """
-    with path.open("rb") as file:
-        if file.read(6) != b"\x7fELF\x02\x01":
-            return None
-    data = path.read_bytes()
-    try:
-        return _needs(data)
-    except (struct.error, IndexError, ValueError) as error:
-        raise BadInput(f"{path}: damaged ELF file ({error})") from error
-
-
-def _needs(data: bytes) -> Needs:
-    header = _HEADER.unpack_from(data)
-    segments = [_SEGMENT.unpack_from(data, header[5] + i * header[9]) for i in range(header[10])]
-    interpreter = ""
-    dynamic: list[tuple[int, int]] = []
-    for kind, _, offset, _, _, size, _, _ in segments:
-        if kind == _PT_INTERP:
-            interpreter = _string(data, offset)
-        elif kind == _PT_DYNAMIC:
-            dynamic = [_DYNAMIC.unpack_from(data, at) for at in range(offset, offset + size, _DYNAMIC.size)]
-    strings = next((value for tag, value in dynamic if tag == _DT_STRTAB), 0)
-    for kind, _, offset, address, _, size, _, _ in segments:
-        if kind == _PT_LOAD and address <= strings < address + size:
-            strings += offset - address
-            break
-    libraries = tuple(_string(data, strings + value) for tag, value in dynamic if tag == _DT_NEEDED)
-    paths = [_string(data, strings + value) for tag, value in dynamic if tag in (_DT_RPATH, _DT_RUNPATH)]
-    return Needs(interpreter, libraries, tuple(part for path in paths for part in path.split(":") if part))
 
 
 def _string(data: bytes, at: int) -> str:

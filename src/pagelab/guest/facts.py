@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """Read from the files under /out/facts of the guest (written by init.sh)."""
+    """Read from the files under facts and tracing that the guest wrote (init.sh)."""
 
     events: int
     lost: int
@@ -38,17 +38,14 @@ def read_facts(directory: Path) -> Facts:
     """Files that are not there count as empty."""
 
     def lines(name: str) -> list[str]:
-        path = directory / name
+        path = directory / "facts" / name
         return path.read_text("utf-8", "replace").splitlines() if path.is_file() else []
 
     events = lost = 0
-    for line in lines("stats"):
-        key, _, value = line.partition(":")
-        if key in ("entries", "overrun", "commit overrun", "dropped events") and value.strip().isdigit():
-            if key == "entries":
-                events += int(value)
-            else:
-                lost += int(value)
+    for stats in directory.glob("tracing/per_cpu/*/stats"):
+        counts = dict(re.findall(r"(?m)^([\w ]+): (\d+)$", stats.read_text("ascii", "replace")))
+        events += int(counts.get("entries", 0))
+        lost += sum(int(counts.get(key, 0)) for key in ("overrun", "commit overrun", "dropped events"))
     missed: dict[str, int] = {}
     for line in lines("kprobe_profile"):
         words = line.split()

@@ -137,15 +137,18 @@ tracing=0
 
 # ---- hand out
 say "extract"
-for cpu in $T/per_cpu/cpu*; do { echo "cpu ${cpu##*cpu}"; cat $cpu/stats; } >> /out/facts/stats; done
-cat $T/kprobe_profile > /out/facts/kprobe_profile
+cd $T
+cat kprobe_profile > /out/facts/kprobe_profile
 cat /proc/vmstat > /out/facts/vmstat
+mkdir -p /out/tracing /out/raw
+cp --parents per_cpu/cpu*/stats /out/tracing
+formats=$(for event in $EVENTS; do echo "events/$event/format"; done)
+cp --parents events/header_page events/header_event printk_formats saved_cmdlines trace_clock \
+    events/ftrace/*/format events/pagelab/*/format $formats /out/tracing 2>/dev/null
+for cpu in per_cpu/cpu*; do
+    work extract $cpu/trace_pipe_raw "/out/raw/${cpu##*cpu}" || fail "the trace of ${cpu##*/} cannot be read"
+done
 cd /out
-# extract always compresses; version 6 without compression is what any reader understands
-{ trace-cmd extract -o /out/compressed.dat &&
-  trace-cmd convert -i /out/compressed.dat -o /out/trace.dat --file-version 6 --compression none; } \
-    > /out/facts/trace-cmd 2>&1 || fail "trace-cmd: $(tail -n 1 /out/facts/trace-cmd)"
-rm /out/compressed.dat
 tar -cf - . | dd of=/dev/vda bs=1M conv=fsync 2> /run/dd || fail "writing to the scratch disk: $(tail -n 1 /run/dd)"
 say "done"
 sync

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The guest's root file system: busybox, trace-cmd with its libraries, modules, the workload, and init.sh."""
+"""The guest's root file system: busybox, modules, the workload, and init.sh."""
 
 from __future__ import annotations
 
@@ -12,13 +12,11 @@ from pathlib import Path
 
 from pagelab.errors import BadInput, MissingTool
 from pagelab.guest.cpio import Archive
-from pagelab.guest.elf import needs
 from pagelab.guest.kernels import Kernel, module_bytes, modules_in_order
 from pagelab.guest.probes import Probe
 from pagelab.guest.workloads import work_program
 
 _MODULES = ["virtio_pci", "virtio_blk"]
-_LIBRARY_PATHS = ("lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu", "lib64", "usr/lib", "lib")
 #: Parts of packages that no program needs to run.
 _LEFT_OUT = ("usr/share/doc", "usr/share/man", "usr/share/locale", "usr/share/info", "usr/share/lintian", "usr/include")
 _LARGEST_TREE = 128 << 20
@@ -34,10 +32,10 @@ def build(
 ) -> bytes:
     """The archive, the same bytes for the same arguments.
 
-    :param tools: unpacked packages that hold busybox-static and trace-cmd.
+    :param tools: unpacked packages that hold busybox-static.
     :param settings: shell variables for init.sh.
     :param extra: unpacked packages (with their dependencies) whose programs the workload's command may call.
-    :raises MissingTool: a program, library or module is not where it should be.
+    :raises MissingTool: busybox or a module is not where it should be.
     """
     archive = Archive()
     for directory in ("proc", "sys", "dev", "tmp", "run", "work", "out", "root", "var/tmp", "usr/bin", "usr/sbin"):
@@ -50,8 +48,6 @@ def build(
     archive.file("bin/work", work_program(), 0o755)
     if extra is not None:
         add_tree(archive, extra)
-    # afterwards, so that trace-cmd gets the libraries it was built with
-    add_program(archive, tools, "usr/bin/trace-cmd")
     names = []
     for path in modules_in_order(kernel, _MODULES):
         name = path.name[: path.name.index(".ko")] + ".ko"
@@ -80,30 +76,6 @@ def _find(root: Path, candidates: Iterable[str]) -> Path:
         if (root / place).is_file():
             return root / place
     raise MissingTool(f"{places[0]} is not among the unpacked packages in {root}", "fetch the kernel again")
-
-
-def add_program(archive: Archive, root: Path, program: str) -> None:
-    """Add the program, its loader and all libraries it needs, from the tree of unpacked packages at ``root``.
-
-    :raises MissingTool: a library is missing there.
-    """
-    archive.file(program, _find(root, [program]).read_bytes(), 0o755)
-    waiting, seen = [program], set[str]()
-    while waiting:
-        wants = needs(root / waiting.pop())
-        if wants is None:
-            continue
-        if wants.interpreter and wants.interpreter not in archive:
-            loader = wants.interpreter.lstrip("/")
-            places = (loader, f"usr/{loader}", *(f"{path}/{Path(loader).name}" for path in _LIBRARY_PATHS))
-            archive.file(loader, _find(root, places).resolve().read_bytes(), 0o755)
-        for library in wants.libraries:
-            if library in seen:
-                continue
-            seen.add(library)
-            found = _find(root, (f"{path}/{library}" for path in _LIBRARY_PATHS))
-            archive.file(f"lib/x86_64-linux-gnu/{library}", found.read_bytes(), 0o755)
-            waiting.append(str(found.relative_to(root)))
 
 
 def add_tree(archive: Archive, root: Path) -> None:

@@ -19,6 +19,7 @@ from pagelab.errors import BadInput, GuestFailed, MissingTool
 from pagelab.guest import accelerator, apt, initramfs, kernels, probes, qemu, tools
 from pagelab.guest.cache import appears_whole
 from pagelab.guest.facts import Facts, capture_toml, read_facts
+from pagelab.guest.tracedat import write_trace_dat
 from pagelab.guest.workloads import DEFAULT_PAGES, WORKLOADS
 
 OnStep = Callable[[str, float | None], None]
@@ -182,7 +183,7 @@ def record(plan: Plan, output: Path, on_step: OnStep | None = None, *, force: bo
             steps.enter("unpack")
             raw = directory / "raw"
             _unpack(directory / "scratch.img", raw)
-            facts = read_facts(raw / "facts")
+            facts = read_facts(raw)
             _check_command(plan, facts, raw / "command.txt")
             _lay_out(raw, work, kernel)
             steps.leave()
@@ -290,13 +291,13 @@ def _unpack(disk: Path, target: Path) -> None:
                         shutil.copyfileobj(content, file, 1 << 20)
     except tarfile.TarError as error:
         raise GuestFailed(f"the guest's scratch disk holds no archive ({error})", "record again") from error
-    if not (target / "trace.dat").is_file():
-        raise GuestFailed("the guest left no trace.dat", "record again")
 
 
 def _lay_out(raw: Path, work: Path, kernel: kernels.Kernel) -> None:
     """Move what the guest wrote to where a capture has it (DESIGN section 7)."""
-    for name in ("trace.dat", "uname.txt", "cmdline.txt", "zoneinfo", "pagetypeinfo", "buddyinfo", "command.txt"):
+    uname = (raw / "uname.txt").read_text("utf-8", "replace").strip()
+    write_trace_dat(work / "trace.dat", raw / "tracing", raw / "raw", uname)
+    for name in ("uname.txt", "cmdline.txt", "zoneinfo", "pagetypeinfo", "buddyinfo", "command.txt"):
         if (raw / name).exists():
             shutil.move(raw / name, work / name)
     for name, data in (

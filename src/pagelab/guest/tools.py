@@ -1,18 +1,18 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The programs that run inside the guest beside the workload: busybox and trace-cmd."""
+"""The program that runs the guest beside the workload: busybox."""
 
 from __future__ import annotations
 
 from pagelab.guest.apt import Suite, Tree
 
-#: One suite for all kernels, so that captures of all are written by the same trace-cmd.
+#: One suite for all kernels, so that all captures are made by the same shell.
 SUITE = "bookworm"
-PACKAGES = ("busybox-static", "trace-cmd")
+PACKAGES = ("busybox-static",)
 
 
 def fetch_tools() -> Tree:
-    """busybox-static and trace-cmd with its libraries, unpacked; from the cache if they were fetched before.
+    """busybox-static, unpacked; from the cache if it was fetched before.
 
-    :raises MissingTool: they cannot be fetched.
+    :raises MissingTool: it cannot be fetched.
     """
-    return Suite(SUITE).tree(PACKAGES)
+    return Suite(SUITE).tree(PACKAGES, dependencies=False)

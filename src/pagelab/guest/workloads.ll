@@ -12,8 +12,10 @@
 ;   churn  a region of anonymous memory; random runs of pages are touched, or dropped with MADV_DONTNEED
 ;   files  sixteen files in the working directory (a tmpfs): appended to, truncated, removed
 ;   fork   children that write to memory they share with their parent (copy on write), and exit; three at a time
-; and one helper, `work busiest PAGES_PER_BLOCK BLOCK...`, ends with the index (0, 1, ...) of the memory block that
-; holds the most anonymous or tmpfs pages as its exit status, 255 if /proc/kpageflags cannot be read.
+; and two helpers that a shell cannot be:
+;   work busiest PAGES_PER_BLOCK BLOCK...   ends with the index (0, 1, ...) of the memory block that holds the most
+;          anonymous or tmpfs pages as its exit status, 255 if /proc/kpageflags cannot be read
+;   work extract FROM TO   copies page by page until there is nothing more: a trace_pipe_raw has no end, only O_NONBLOCK
 
 target triple = "x86_64-unknown-linux-gnu"
 
@@ -461,9 +463,44 @@ out:
   unreachable
 }
 
+; ---------------------------------------------------------------- extract
+
+define internal void @extract(i64 %argv) {
+entry:
+  %to_slot = add i64 %argv, 8
+  %from = call i64 @load(i64 %argv)
+  %to = call i64 @load(i64 %to_slot)
+  %buffer = call i64 @anonymous(i64 4096)
+  ; open(from, O_RDONLY | O_NONBLOCK), open(to, O_WRONLY | O_CREAT | O_TRUNC, 0600)
+  %in = call i64 @syscall(i64 2, i64 %from, i64 2048, i64 0, i64 0, i64 0, i64 0)
+  %out = call i64 @syscall(i64 2, i64 %to, i64 577, i64 384, i64 0, i64 0, i64 0)
+  %fds = or i64 %in, %out
+  %closed = icmp slt i64 %fds, 0
+  br i1 %closed, label %failed, label %loop
+loop:
+  %got = call i64 @syscall(i64 0, i64 %in, i64 %buffer, i64 4096, i64 0, i64 0, i64 0)
+  %some = icmp sgt i64 %got, 0
+  br i1 %some, label %write, label %end
+write:
+  %put = call i64 @syscall(i64 1, i64 %out, i64 %buffer, i64 %got, i64 0, i64 0, i64 0)
+  %whole = icmp eq i64 %put, %got
+  br i1 %whole, label %loop, label %failed
+end:
+  ; 0 at the end of a file, -EAGAIN at the end of a trace
+  %eof = icmp eq i64 %got, 0
+  %dry = icmp eq i64 %got, -11
+  %fine = or i1 %eof, %dry
+  br i1 %fine, label %done, label %failed
+failed:
+  call void @exit(i64 255)
+  unreachable
+done:
+  ret void
+}
+
 ; ---------------------------------------------------------------- main
 
-; The mode is told by the second letter of its name: c(h)urn, f(i)les, f(o)rk, b(u)siest.
+; The mode is told by the second letter of its name: c(h)urn, f(i)les, f(o)rk, b(u)siest, e(x)tract.
 define internal void @run(i64 %stack) {
   %argc = call i64 @load(i64 %stack)
   %few = icmp ult i64 %argc, 4
@@ -483,6 +520,12 @@ do_busiest:
   call void @busiest(i64 %argv2, i64 %blocks)
   br label %fine
 more:
+  %is_extract = icmp eq i64 %letter, 120
+  br i1 %is_extract, label %do_extract, label %works
+do_extract:
+  call void @extract(i64 %argv2)
+  br label %fine
+works:
   %too_few = icmp ult i64 %argc, 5
   br i1 %too_few, label %usage, label %numbers
 numbers:

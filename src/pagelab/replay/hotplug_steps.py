@@ -7,13 +7,18 @@ from pagelab.capture.events import Kind
 from pagelab.lang.declare import NIL
 from pagelab.linux.memory_hotplug import (
     __offline_isolated_pages,
+    generic_online_page,
     offline_pages_end,
     offline_pages_uncount,
     online_pages_begin,
     online_pages_present,
 )
 from pagelab.linux.migratetype import MIGRATE_ISOLATE, MIGRATE_MOVABLE
-from pagelab.linux.page_isolation import set_migratetype_isolate, unset_migratetype_isolate
+from pagelab.linux.page_isolation import (
+    set_migratetype_isolate,
+    undo_isolate_page_range,
+    unset_migratetype_isolate,
+)
 from pagelab.linux.pcp_tuning import __zone_set_pageset_high_and_batch, zone_pcp_enable
 from pagelab.linux.state import get_pageblock_migratetype, machine, pcp
 from pagelab.linux.watermarks import init_per_zone_wmark_min
@@ -79,6 +84,22 @@ def step_hotplug(i: int, cpu: int, kind: int) -> None:
         moves = following != NIL and event[following].kind == Kind.MOVE_FREEPAGES_BLOCK
         if not moves and get_pageblock_migratetype(page) == MIGRATE_ISOLATE:
             unset_migratetype_isolate(cpu, page, event[i].migratetype)
+
+
+def step_online_free(cpu: int, page: int, order: int) -> None:
+    """A chunk of memory comes online.  Without a probe on online_pages() the first and the last chunk stand for it."""
+    if capture.probe_online_pages:
+        generic_online_page(cpu, page, order)
+        return
+    nr_pages = 1 << capture.block_order
+    start = page & ~(nr_pages - 1)
+    if page == start:
+        online_pages_begin(cpu, start, nr_pages)
+    generic_online_page(cpu, page, order)
+    if page + (1 << order) == start + nr_pages:
+        online_pages_present(nr_pages)
+        undo_isolate_page_range(cpu, start, start + nr_pages, MIGRATE_MOVABLE)
+        init_per_zone_wmark_min(cpu)
 
 
 def settle(cpu: int) -> None:

@@ -59,6 +59,7 @@ def configure(capture: Capture, zone_events: ReplayZone) -> None:
         nr_events=len(zone_events),
         probe_rmqueue_bulk=Kind.RMQUEUE_BULK in zone_events.probes,
         probe_free_unref_page_commit=Kind.FREE_UNREF_PAGE_COMMIT in zone_events.probes,
+        probe_online_pages=Kind.ONLINE_PAGES in zone_events.probes,
         probe_zone_set_pageset=Kind.ZONE_SET_PAGESET in zone_events.probes,
     )
 

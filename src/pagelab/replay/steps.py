@@ -11,7 +11,6 @@ from pagelab.capture.events import CONTEXT_HARDIRQ, CONTEXT_NMI, CONTEXT_SOFTIRQ
 from pagelab.lang.declare import NIL, trylock, unlock
 from pagelab.linux.buddy import FPI_NONE
 from pagelab.linux.drain import drain_pages_zone_once
-from pagelab.linux.memory_hotplug import generic_online_page
 from pagelab.linux.migratetype import MIGRATE_ISOLATE, MIGRATE_MOVABLE, MIGRATE_PCPTYPES
 from pagelab.linux.page_alloc import prep_new_page, rmqueue_buddy
 from pagelab.linux.pcp import (
@@ -24,7 +23,7 @@ from pagelab.linux.pcp import (
 )
 from pagelab.linux.state import ALLOCATED, IN_FLIGHT, OFFLINE, machine, mem_map, pcp, pcp_list
 from pagelab.replay.expect import check_expected, count_exact, count_unknown, diverge, give_up, waits
-from pagelab.replay.hotplug_steps import step_hotplug
+from pagelab.replay.hotplug_steps import step_hotplug, step_online_free
 from pagelab.replay.tables import (
     HOLD_COMMIT,
     HOLD_DRAIN,
@@ -319,7 +318,7 @@ def step_free(i: int, cpu: int) -> None:
     page = event[i].page
     order = event[i].order
     if mem_map[page].state == OFFLINE:
-        generic_online_page(cpu, page, order)
+        step_online_free(cpu, page, order)
         count_exact(SCORE_FREE)
         return
     if mem_map[page].state != ALLOCATED or mem_map[page].compound_order != order:

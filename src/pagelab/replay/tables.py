@@ -15,6 +15,9 @@ class Capture(Constants):
     probe_rmqueue_bulk: bool = False
     probe_free_unref_page_commit: bool = False
     probe_zone_set_pageset: bool = False
+    probe_online_pages: bool = False
+    #: Without that probe: pages that come online together.  A memory block of x86-64 with less than 64 GiB: 128 MiB.
+    block_order: int = 15
     #: A power of two above the largest number of pages that one hold of zone->lock moves.
     expected_size: int = 4096
     pending_size: int = 8

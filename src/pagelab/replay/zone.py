@@ -51,7 +51,7 @@ OF_ZONE = (
     Kind.ZONE_SET_PAGESET,
     Kind.DRAIN_LOCAL_PAGES,
 )
-#: A return, and the entry on the same CPU that it belongs to.
+#: A return, and the entry that it belongs to, by the same task: it may have moved to another CPU meanwhile.
 RETURNS = {
     Kind.MOVE_FREEPAGES_BLOCK_DONE: Kind.MOVE_FREEPAGES_BLOCK,
     Kind.ONLINE_PAGES_DONE: Kind.ONLINE_PAGES,
@@ -181,9 +181,9 @@ def _of_zone(events: Events, in_zone: npt.NDArray[np.bool_]) -> npt.NDArray[np.b
     keep[of_zone[np.isin(address, addresses) | (address == 0)]] = True
     for back, entry in RETURNS.items():
         pair = np.flatnonzero((kind == back) | (kind == entry))
-        for cpu in np.unique(events.cpu[pair]):
-            of_cpu = pair[events.cpu[pair] == cpu]
-            follows = keep[of_cpu[:-1]] & (kind[of_cpu[:-1]] == entry) & (kind[of_cpu[1:]] == back)
-            keep[of_cpu[1:][follows]] = True
+        for pid in np.unique(events.pid[pair]):
+            of_task = pair[events.pid[pair] == pid]
+            follows = keep[of_task[:-1]] & (kind[of_task[:-1]] == entry) & (kind[of_task[1:]] == back)
+            keep[of_task[1:][follows]] = True
     keep[np.isin(kind, OF_ALL)] = True
     return keep
