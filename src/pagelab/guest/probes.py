@@ -36,16 +36,17 @@ class Probe:
     function: str
     arguments: str = ""
     at_return: bool = False
-    #: The function is hot and runs with interrupts on.  A probe at its very entry goes through ftrace, whose handler
-    #: can be interrupted, and a probe that is hit meanwhile is missed (kprobe_profile counts it; measured: 1 in some
-    #: 500,000).  Behind the 5 bytes of the ftrace call the probe is a breakpoint, handled with interrupts off; the
-    #: registers still hold the arguments there.  Needs debug.kprobes-optimization = 0.
-    interruptible: bool = False
 
     def definition(self) -> str:
-        """The line for tracefs' kprobe_events (Documentation/trace/kprobetrace.rst)."""
-        place = f"{self.function}+5" if self.interruptible else self.function
-        words = [f"{'r' if self.at_return else 'p'}:pagelab/{self.name}", place, self.arguments]
+        """The line for tracefs' kprobe_events (Documentation/trace/kprobetrace.rst).
+
+        A probe at the very entry goes through ftrace, whose handler can be interrupted, and a probe that the interrupt
+        hits is missed (kprobe_profile counts those; seen once in some 500,000 hits).  Behind the 5 bytes of the call
+        to ftrace the probe is a breakpoint, handled with interrupts off, and the registers still hold the arguments.
+        Needs debug.kprobes-optimization = 0.  A kretprobe has to be at the entry; those are rare.
+        """
+        kind, place = ("r", self.function) if self.at_return else ("p", f"{self.function}+5")
+        words = [f"{kind}:pagelab/{self.name}", place, self.arguments]
         return " ".join(word for word in words if word)
 
 
@@ -70,7 +71,6 @@ PROBES = (
         "free_unref_page_commit",
         "free_unref_page_commit",
         f"zone=%di page=%dx migratetype=%cx:s32 order=%r8:u32 {_VMEMMAP}",
-        interruptible=True,
     ),
     Probe("rmqueue_bulk", "rmqueue_bulk", "zone=%di order=%si:u32 count=%dx list=%cx migratetype=%r8:s32"),
     Probe("move_freepages_block", "move_freepages_block", f"zone=%di page=%si migratetype=%dx:s32 {_VMEMMAP}"),

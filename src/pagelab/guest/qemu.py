@@ -116,16 +116,17 @@ class Machine:
         from qemu.qmp import QMPClient, QMPError
 
         self._directory = os.open(self.setup.directory, os.O_PATH)
-        self._process = await asyncio.create_subprocess_exec(
-            *arguments(self.setup),
-            cwd=self.setup.directory,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=(self.setup.directory / "qemu.err").open("wb"),
-            start_new_session=True,
-            preexec_fn=_die_with_parent,
-            limit=1 << 20,
-        )
+        with (self.setup.directory / "qemu.err").open("wb") as errors:
+            self._process = await asyncio.create_subprocess_exec(
+                *arguments(self.setup),
+                cwd=self.setup.directory,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=errors,
+                start_new_session=True,
+                preexec_fn=_die_with_parent,
+                limit=1 << 20,
+            )
         try:
             self._qmp = QMPClient("pagelab")
             for _ in range(200):
