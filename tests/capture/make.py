@@ -382,6 +382,12 @@ _PRINTED: dict[str, Callable[[dict[str, int]], str]] = {
 }
 
 
+def _printed(happened: Happened) -> str:
+    if happened.name in _PRINTED:
+        return _PRINTED[happened.name](happened.values)
+    return "(f+0x0/0x10) " + " ".join(f"{key}={value}" for key, value in happened.values.items())
+
+
 def text_line(happened: Happened, *, decimal: bool = False, comm: str = "<...>") -> str:
     """One line as ftrace prints it."""
     flags, preempt = happened.flags, happened.preempt
@@ -392,10 +398,9 @@ def text_line(happened: Happened, *, decimal: bool = False, comm: str = "<...>")
     migrate = f"{preempt >> 4:x}" if preempt >> 4 else "."
     resched = "n" if flags & 4 else "."
     time = f"{happened.time // 10**9:5d}.{happened.time % 10**9 // 1000:06d}" if decimal else f"{happened.time:12d}"
-    printed = _PRINTED.get(happened.name, lambda v: "(f+0x0/0x10) " + " ".join(f"{k}={x}" for k, x in v.items()))
     return (
         f"{comm:>16}-{happened.pid:<7} [{happened.cpu:03d}] {irqs}{resched}{shown}{depth}{migrate} {time}:"
-        f" {happened.name}: {printed(happened.values)}\n"
+        f" {happened.name}: {_printed(happened)}\n"
     )
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pagelab.capture.archive import unpack
 from pagelab.capture.events import Events
@@ -18,9 +18,11 @@ from pagelab.capture.files import decode, looks_like, read_bytes, read_head, rea
 from pagelab.capture.kallsyms import Symbols, read_kallsyms
 from pagelab.capture.kernel_config import read_config
 from pagelab.capture.pagetypeinfo import PageTypeInfo, read_pagetypeinfo
-from pagelab.capture.trace import Lost, Mark, Trace
 from pagelab.capture.zoneinfo import Snapshot, read_zoneinfo
 from pagelab.errors import BadInput
+
+if TYPE_CHECKING:
+    from pagelab.capture.trace import Lost, Mark, Trace
 
 _HINT = "docs/reference/capture.md says what a capture holds; 'pagelab record' makes one."
 _SNAPSHOT = re.compile(r"(\d{2,6})-(.+)\.txt$")
