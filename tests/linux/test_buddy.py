@@ -179,3 +179,54 @@ def test_highatomic_list_is_for_those_who_may() -> None:
         assert page_alloc.rmqueue(0, 4, 0, MIGRATE_MOVABLE) == -1
         assert page_alloc.rmqueue(0, 4, ALLOC_NON_BLOCK, MIGRATE_MOVABLE) == 512
         assert machine.nr_pageblocks == 2
+
+
+def test_split_into_several_parts() -> None:
+    """Each part is as large as its own alignment and what is left up to the offset, or behind it, allow."""
+    with zone_of(nr_pages=1024, pageblock_order=3):
+        free_pages((32, 5))
+        pageblock[5].migratetype = MIGRATE_ISOLATE
+        assert buddy.split_free_page(0, 32, 5, 8) == 0
+        assert (free_lists(), free_lists(MIGRATE_ISOLATE)) == ({3: [32], 4: [48]}, {3: [40]})
+        free_pages((64, 5))
+        pageblock[11].migratetype = MIGRATE_ISOLATE
+        assert buddy.split_free_page(0, 64, 5, 24) == 0
+        # 80 and 88 go to the tail: what they would merge to has its buddy, 64, on the lists already.
+        assert (free_list(4), free_list(3)) == ([64, 48], [32, 80])
+        assert free_list(3, MIGRATE_ISOLATE) == [40, 88]
+
+
+def test_isolate_free_page_obeys_the_watermark() -> None:
+    with zone_of(nr_pages=1024):
+        free_pages((0, 4), (64, 4))
+        zone.watermark_min = 16
+        assert buddy.__isolate_free_page(0, 4) == 0
+        zone.watermark_min = 15
+        assert buddy.__isolate_free_page(0, 4) == 16
+        assert (free_lists(), zone.free_pages) == ({4: [64]}, 16)
+        buddy.__putback_isolated_page(0, 4, MIGRATE_MOVABLE)
+        assert (free_lists(), zone.free_pages) == ({4: [64, 0]}, 32)
+
+
+def test_isolate_free_page_makes_its_pageblock_movable_if_it_is_half_of_it() -> None:
+    for order, migratetype, after in [
+        (7, MIGRATE_UNMOVABLE, MIGRATE_UNMOVABLE),
+        (8, MIGRATE_UNMOVABLE, MIGRATE_MOVABLE),
+        (8, MIGRATE_CMA, MIGRATE_CMA),
+    ]:
+        with zone_of(nr_pages=1024):
+            pageblock[0].migratetype = migratetype
+            free_pages((0, order), (512, 9), migratetype=migratetype)
+            assert buddy.__isolate_free_page(0, order) == 1 << order
+            assert pageblock[0].migratetype == after
+
+
+def test_pageblock_at_the_ends_of_the_zone() -> None:
+    with zone_of(nr_pages=1024):
+        free_pages((4, 2), (8, 0), (600, 0))
+        zone.start_page, zone.spanned_pages = 4, 1000
+        assert (
+            buddy.move_freepages_block(0, 8, MIGRATE_ISOLATE) == 1
+        )  # from the page on, since the block begins outside
+        assert buddy.move_freepages_block(0, 600, MIGRATE_ISOLATE) == 0  # the block ends outside
+        assert free_lists() == {0: [600], 2: [4]}

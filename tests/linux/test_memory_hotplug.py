@@ -56,6 +56,7 @@ def test_chunks_follow_the_alignment() -> None:
             memory_hotplug.online_pages_begin(0, 40, 88)
             memory_hotplug.online_pages_range(0, 40, 88)
         assert [args[1:] for _, args in seen] == [(40, 3), *((page, 4) for page in range(48, 128, 16))]
+        assert free_lists(MIGRATE_ISOLATE) == {3: [40], 4: [48, 64, 80, 96, 112]}
 
 
 def test_memory_brought_online_twice_is_a_fault() -> None:

@@ -122,6 +122,14 @@ def test_only_what_lies_in_the_range_must_be_movable() -> None:
         assert page_isolation.has_unmovable_pages(0, 8, MIGRATE_MOVABLE) == 0
 
 
+@pytest.mark.parametrize(("start", "end", "error"), [(0, 8, -errno.EBUSY), (0, 1, -errno.EBUSY), (2, 16, 0)])
+def test_pageblock_is_searched_only_within_the_range(start: int, end: int, error: int) -> None:
+    with zone_of(online=256, zone_movable=False, **SMALL):
+        mem_map[alloc(1)].movable = False
+        assert page_isolation.set_migratetype_isolate(0, 0, MIGRATE_MOVABLE, start, end) == error
+        check_quiet_state()
+
+
 def test_cma_block_is_for_cma_only() -> None:
     with zone_of(online=256, **SMALL):
         pageblock[2].migratetype = MIGRATE_CMA

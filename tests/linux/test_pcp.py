@@ -252,6 +252,8 @@ def test_reclaim_shortens_the_pcplists() -> None:
         zone.reclaim_active = True
         assert pcp_procedures.nr_pcp_high(0, False) == 16
         assert pcp_procedures.nr_pcp_high(0, True) == 0
+        pcp[0].high = 7
+        assert pcp_procedures.nr_pcp_high(0, False) == 7
 
 
 def test_order_without_pcplist() -> None:
@@ -399,3 +401,52 @@ def test_vmstat_drains_quiet_cpus_of_other_nodes() -> None:
         fill(0, 1, 7)
         drain.refresh_cpu_vm_stats(0, folded=True)
         assert (pcp[0].count, pcp[0].expire) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    ("now", "passed", "nr_isolated", "goes_to"),
+    [
+        (MIGRATE_ISOLATE, MIGRATE_MOVABLE, 1, MIGRATE_ISOLATE),  # isolated since
+        (MIGRATE_MOVABLE, MIGRATE_ISOLATE, 0, MIGRATE_MOVABLE),  # given back since
+        (MIGRATE_UNMOVABLE, MIGRATE_MOVABLE, 0, MIGRATE_MOVABLE),  # stolen since: nobody looks
+        (MIGRATE_UNMOVABLE, MIGRATE_MOVABLE, 1, MIGRATE_UNMOVABLE),
+    ],
+)
+def test_free_one_page_trusts_the_type_it_is_given_unless_blocks_are_isolated(
+    now: int, passed: int, nr_isolated: int, goes_to: int
+) -> None:
+    with zone_of(nr_pages=1024):
+        pageblock[0].migratetype = now
+        zone.nr_isolate_pageblock = nr_isolated
+        pcp_procedures.free_one_page(0, 40, 0, passed, 0)
+        assert free_list(0, goes_to) == [40]
+
+
+def test_pcplists_are_cut_as_soon_as_high_is_reached() -> None:
+    with zone_of(nr_pages=1024):
+        pcp[0].high, pcp[0].batch = 3, 1
+        allocated(1, 3, 5)
+        page_alloc.free_the_page(0, 1, 0)
+        page_alloc.free_the_page(0, 3, 0)
+        assert pcp[0].count == 2
+        page_alloc.free_the_page(0, 5, 0)
+        assert pcp[0].count == 2
+        assert free_list(0) == [1]
+
+
+def test_single_pages_freed_in_a_row_stay() -> None:
+    with zone_of(nr_pages=1024):
+        pcp[0].high, pcp[0].batch, pcp[0].free_factor = 100, 4, 3
+        allocated(1)
+        page_alloc.free_the_page(0, 1, 0)
+        assert pcp[0].count == 1
+
+
+def test_list_with_cma_pages() -> None:
+    with zone_of(nr_pages=1024):
+        pcp[0].high, pcp[0].batch = 100, 4
+        pageblock[0].migratetype = MIGRATE_CMA
+        allocated(40)
+        page_vec[0, 0].page = 40
+        pcp_procedures.free_unref_page_list(0, 1)
+        assert on_pcplist(0, MIGRATE_MOVABLE) == [40]

@@ -93,6 +93,7 @@ def test_disable_and_enable() -> None:
         pcp_tuning.zone_pcp_update(0)
         pcp_tuning.zone_pcp_disable(0)
         assert {(p.high, p.batch) for p in pcp.rows} == {(0, 1)}
+        assert all(c.with_pcps for c in cpu_state.rows)  # forced: a count of 0 is not trusted
         assert (zone.pageset_high, zone.pageset_batch) == (252, 63)
         pcp_tuning.zone_pcp_enable()
         assert {(p.high, p.batch) for p in pcp.rows} == {(252, 63)}

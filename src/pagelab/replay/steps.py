@@ -65,7 +65,10 @@ def link_events(count: int) -> None:
                 j = last_free[page].event
                 if j != NIL:
                     event[j].note = NOTE_COMMIT
-                    last_free[page].event = NIL
+                    # A probe by breakpoint shows the context of the breakpoint, not that of the function.
+                    event[i].context = event[j].context
+                    if kind == Kind.FREE_UNREF_PAGE_COMMIT or not capture.probe_free_unref_page_commit:
+                        last_free[page].event = NIL
         cpu = event[i].cpu
         before = cpu_replay[cpu].last
         if before != NIL:
@@ -361,14 +364,19 @@ def step_commit(i: int, cpu: int) -> None:
 
 def commit(i: int, cpu: int, page: int, order: int) -> None:
     """Put a page on a pcplist: now, or when zone->lock is taken to give back what is too much."""
-    full = pcp[cpu].count + (1 << order) >= pcp[cpu].high
-    # Full, but nothing is given back: high was raised meanwhile, which this CPU's next event comes after.
-    if gives_back(i, cpu) or full:
+    count = pcp[cpu].count + (1 << order)
+    if gives_back(i, cpu):
         begin_hold(i, cpu, HOLD_COMMIT)
         cpu_replay[cpu].hold_page = page
         cpu_replay[cpu].hold_order = order
-    else:
+    elif count < pcp[cpu].high or count >= hotplug.old_high:
         free_unref_page_commit(cpu, page, pcp_migratetype(page), order)
+    else:
+        # Full, but nothing is given back: the CPU read high before it was lowered, or after it was raised.
+        high = pcp[cpu].high
+        pcp[cpu].high = hotplug.old_high
+        free_unref_page_commit(cpu, page, pcp_migratetype(page), order)
+        pcp[cpu].high = high
 
 
 def gives_back(i: int, cpu: int) -> bool:
@@ -406,9 +414,7 @@ def step_bulk(i: int, cpu: int) -> None:
             take_early(owner)
         begin_hold(i, cpu, HOLD_DRAIN)
     elif cpu_replay[cpu].hold == HOLD_COMMIT:
-        cpu_replay[cpu].hold_high = pcp[cpu].high
-    cpu_replay[cpu].hold_batch = pcp[cpu].batch
-    cpu_replay[cpu].hold_asked = event[i].arg
+        cpu_replay[cpu].hold_asked = event[i].arg
 
 
 def take_early(owner: int) -> None:

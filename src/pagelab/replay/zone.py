@@ -152,7 +152,7 @@ def prepare_zone(capture: Capture, *, max_order: int, has_cma: bool) -> ReplayZo
         "kind": events.kind.astype(np.int8),
         "cpu": events.cpu,
         "pid": events.pid,
-        "context": events.context.view(np.int8),
+        "context": events.context.view(np.int8).copy(),
         "order": events.order,
         "migratetype": migratetype,
         "page": page.astype(np.int32),
