@@ -79,11 +79,11 @@ demo: $(VENV)/run.stamp
 	@set -e; for capture in $(CAPTURES); do $(VENV)/bin/pagelab replay "$$capture"; done
 	@echo
 	@echo 'What to try next:'
-	@echo '  $(VENV)/bin/pagelab replay $(firstword $(CAPTURES)) --json        the same as one JSON document'
-	@echo '  make test                                     all tests; they boot a kernel (QEMU)'
+	@echo '  $(VENV)/bin/pagelab show 6.1 rmqueue_bulk       the model, a procedure of it'
+	@echo '  $(VENV)/bin/pagelab replay $(firstword $(CAPTURES)) --json'
+	@echo '  make test                                   all tests; as root it installs the QEMU that the rest needs'
 	@echo '  $(VENV)/bin/pagelab record --kernel 6.1 --workload churn --cpus 2 --seed 1 -o runs/1'
-	@echo '  $(VENV)/bin/pagelab replay runs/1                  a kernel of your own, predicted page by page'
-	@echo '  $(VENV)/bin/pagelab --help'
+	@echo '  $(VENV)/bin/pagelab replay runs/1               a kernel that you recorded, predicted page by page'
 
 test: $(VENV)/dev.stamp guest-programs
 	$(VENV)/bin/python -m pytest $(PYTEST_ARGS)
