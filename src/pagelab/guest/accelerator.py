@@ -8,6 +8,7 @@ answer kept for as long as kernel, QEMU and host kernel stay the same.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import os
 import tempfile
@@ -36,20 +37,23 @@ def choose(wish: str, kernel: Kernel, busybox: Path) -> str:
         raise BadInput(f"no accelerator is called {wish!r}", f"known are {', '.join(ACCELERATORS)}")
     if wish == "tcg" or (wish == "auto" and not os.access(_KVM, os.R_OK | os.W_OK)):
         return "tcg"
-    works = kvm_works(kernel, busybox)
+    works = kvm_works(kernel, busybox, insist=wish == "kvm")
     if wish == "kvm" and not works:
         raise MissingTool("KVM does not boot a guest on this machine", "leave --accelerator away to emulate")
     return "kvm" if works else "tcg"
 
 
-def kvm_works(kernel: Kernel, busybox: Path) -> bool:
-    """Whether this kernel, booted under KVM, gets as far as its init; remembered in the cache."""
+def kvm_works(kernel: Kernel, busybox: Path, *, insist: bool = False) -> bool:
+    """Whether this kernel, booted under KVM, gets as far as its init; remembered in the cache.
+
+    :param insist: try again, with more patience, if the answer was no.
+    """
     known = "\n".join([kernel.release, kernel.version, qemu.qemu_version(), *os.uname()[2:5]])
     note = cache_directory("accelerator") / hashlib.sha256(known.encode()).hexdigest()[:16]
-    try:
-        return note.read_text("ascii").startswith("kvm")
-    except OSError:
-        pass
+    with contextlib.suppress(OSError):
+        worked = note.read_text("utf-8").startswith("kvm")
+        if worked or not insist:
+            return worked
     archive = Archive()
     archive.directory("dev")
     archive.character_device("dev/console", 5, 1)
@@ -69,17 +73,15 @@ def kvm_works(kernel: Kernel, busybox: Path) -> bool:
             disk=None,
             directory=directory,
         )
-        works = asyncio.run(_alive(setup))
+        works = asyncio.run(_alive(setup, _PATIENCE * (4 if insist else 1)))
     note.write_text(f"{'kvm' if works else 'tcg'}\n{known}\n", "utf-8")
     return works
 
 
-async def _alive(setup: qemu.Setup) -> bool:
-    try:
+async def _alive(setup: qemu.Setup, patience: float) -> bool:
+    with contextlib.suppress(PagelabError):
         async with qemu.Machine(setup) as machine:
-            async for line in machine.lines(_PATIENCE):
+            async for line in machine.lines(patience):
                 if "pagelab: alive" in line:
                     return True
-    except PagelabError:
-        pass
     return False

@@ -21,7 +21,16 @@ from pagelab.linux.pcp import (
     pcp_allowed_order,
     rmqueue_pcplist,
 )
-from pagelab.linux.state import ALLOCATED, IN_FLIGHT, OFFLINE, machine, mem_map, pcp, pcp_list
+from pagelab.linux.state import (
+    ALLOCATED,
+    IN_FLIGHT,
+    OFFLINE,
+    get_pageblock_migratetype,
+    machine,
+    mem_map,
+    pcp,
+    pcp_list,
+)
 from pagelab.replay.expect import check_expected, count_exact, count_unknown, diverge, give_up, waits
 from pagelab.replay.hotplug_steps import step_hotplug, step_online_free
 from pagelab.replay.tables import (
@@ -67,6 +76,7 @@ def link_events(count: int) -> None:
                     event[j].note = NOTE_COMMIT
                     # A probe by breakpoint shows the context of the breakpoint, not that of the function.
                     event[i].context = event[j].context
+                    event[i].arg = j
                     if kind == Kind.FREE_UNREF_PAGE_COMMIT or not capture.probe_free_unref_page_commit:
                         last_free[page].event = NIL
         cpu = event[i].cpu
@@ -109,7 +119,8 @@ def step(i: int) -> None:
     cpu = event[i].cpu
     cpu_replay[cpu].last = i
     if cpu_replay[cpu].late_page != NIL and cpu_replay[cpu].late_context == event[i].context & CONTEXT_MASK:
-        free_late(cpu)
+        if get_pageblock_migratetype(cpu_replay[cpu].late_page) == MIGRATE_ISOLATE or is_past_late(i, cpu):
+            free_late(cpu)
     if kind == Kind.MM_PAGE_ALLOC_ZONE_LOCKED:
         step_zone_locked(i, cpu)
         return
@@ -213,13 +224,15 @@ def finish_empty_hold(i: int, cpu: int) -> None:
         check_expected(i)
 
 
-def release_owner(cpu: int) -> None:
+def release_owner(i: int, cpu: int) -> None:
     """A drain from this CPU has shown all its pages, so it gives the owner's pcp->lock back."""
     owner = cpu_replay[cpu].locked
     if owner != NIL and not waits(cpu):
         cpu_replay[cpu].locked = NIL
         unlock(pcp[owner].lock)
-        free_late(owner)
+        following = next_in_context(cpu_replay[owner].last, cpu_replay[owner].late_context)
+        if following == NIL or following > event[i].next or is_past_late(following, owner):
+            free_late(owner)
 
 
 # ---- allocate
@@ -342,6 +355,18 @@ def step_free(i: int, cpu: int) -> None:
         cpu_replay[cpu].late_page = page
         cpu_replay[cpu].late_order = order
         cpu_replay[cpu].late_context = event[i].context & CONTEXT_MASK
+        cpu_replay[cpu].late_event = i
+
+
+def is_past_late(i: int, cpu: int) -> bool:
+    """Whether the task of event ``i`` has come past the page that it freed past the pcplists.
+
+    The pages of a list are all announced before the first is freed, and freed in the same order.
+    """
+    kind = event[i].kind
+    if kind in (Kind.MM_PAGE_FREE_BATCHED, Kind.FREE_UNREF_PAGE_COMMIT):
+        return event[i].arg > cpu_replay[cpu].late_event
+    return kind not in (Kind.MM_PAGE_FREE, Kind.FREE_PCPPAGES_BULK, Kind.MM_PAGE_PCPU_DRAIN)
 
 
 def free_late(cpu: int) -> None:
@@ -379,12 +404,17 @@ def commit(i: int, cpu: int, page: int, order: int) -> None:
         pcp[cpu].high = high
 
 
-def gives_back(i: int, cpu: int) -> bool:
-    """Whether the task of event ``i`` goes on to give pages back."""
-    context = event[i].context & CONTEXT_MASK
-    following = event[i].next
+def next_in_context(i: int, context: int) -> int:
+    """The next event of the same CPU in a context, interrupts left out; NIL if there is none."""
+    following = event[i].next if i != NIL else NIL
     while following != NIL and event[following].context & CONTEXT_MASK != context:
         following = event[following].next
+    return following
+
+
+def gives_back(i: int, cpu: int) -> bool:
+    """Whether the task of event ``i`` goes on to give pages back."""
+    following = next_in_context(i, event[i].context & CONTEXT_MASK)
     if following == NIL or event[following].pid != event[i].pid:
         return False
     kind = event[following].kind
@@ -403,7 +433,7 @@ def step_drain(i: int, cpu: int) -> None:
             return
         run_hold(i, cpu)
     check_expected(i)
-    release_owner(cpu)
+    release_owner(i, cpu)
 
 
 def step_bulk(i: int, cpu: int) -> None:

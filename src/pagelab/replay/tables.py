@@ -110,6 +110,7 @@ class CpuReplay:
     late_page: i32 = NIL  # a page that went past the pcplists, at a moment that the trace does not show
     late_order: i8 = 0
     late_context: i8 = 0
+    late_event: i32 = NIL  # its mm_page_free
     last: i32 = NIL  # newest event of this CPU
 
 
