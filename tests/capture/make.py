@@ -417,6 +417,8 @@ def zone_text(name: str, start: int, pages: int, cpus: int, *, node: int = 0, la
     lines = [f"Node {node}, zone {name:>8}"]
     for number, (key, value) in enumerate(sizes.items()):
         lines.append(f"  {'pages ' if not number else '      '}{key:<8} {value}")
+        if later and key == "high":
+            lines.append("        promo    77")
     lines.append("        protection: (0, 1000, 1000)")
     if pages:
         lines += [f"      nr_free_pages {pages // 2}", "      numa_hit     12345", "  pagesets"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import NoReturn
 
@@ -15,14 +15,13 @@ from pagelab.errors import BadInput
 _HINT = "It has to be a copy of /proc/zoneinfo of the machine that was traced."
 
 _ZONE = re.compile(r"Node (\d{1,6}), zone +(\S+)$")
-_PAGES = re.compile(r"  (?:pages|     ) (free|boost|min|low|high|spanned|present|managed|cma) +(\d{1,18})$")
+# Later kernels have more lines of each sort ("promo", for example): any name is taken.
+_PAGES = re.compile(r"  (?:pages|     ) (\w+) +(\d{1,18})$")
 _PROTECTION = re.compile(r"        protection: \((-?\d{1,18}(?:, -?\d{1,18})*)\)$")
 _COUNTER = re.compile(r"      (\w+) +(-?\d{1,20})$")
 _CPU = re.compile(r"    cpu: (\d{1,6})$")
-_PAGESET = re.compile(r"              (count|high|batch|high_min|high_max): +(-?\d{1,18})$")
-_TAIL = re.compile(
-    r"  (vm stats threshold|node_unreclaimable|start_pfn|node_inactive_ratio|inactive_ratio): +(\d{1,18})$"
-)
+_PAGESET = re.compile(r"              (\w+): +(-?\d{1,18})$")
+_TAIL = re.compile(r"  (vm stats threshold|\w+): +(\d{1,18})$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +104,14 @@ class _Draft:
     in_pagesets: bool = False
 
 
+_SIZES = ("free", "boost", "min", "low", "high", "spanned", "present", "managed", "cma")
+_LATER_SIZES = ("boost", "cma")
+
+
+def _pageset(values: dict[str, int]) -> Pageset:
+    return Pageset(**{f.name: values[f.name] for f in fields(Pageset) if f.name in values})
+
+
 class _Parser:
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -163,8 +170,8 @@ class _Parser:
         if draft is None:
             return
         where = f"Node {draft.node}, zone {draft.name}"
-        for name in ("free", "min", "low", "high", "spanned", "present", "managed"):
-            if name not in draft.pages:
+        for name in _SIZES:
+            if name not in draft.pages and name not in _LATER_SIZES:
                 self.fail(f"{where} (line {draft.line}) has no line {name!r}; was the file cut?")
         if draft.protection is None:
             self.fail(f"{where} (line {draft.line}) has no line 'protection'; was the file cut?")
@@ -178,14 +185,14 @@ class _Parser:
                     self.fail(f"{where} (line {draft.line}), cpu {pageset['cpu']} has no line {name!r}")
         if any((draft.node, draft.name) == (zone.node, zone.name) for zone in self.zones):
             self.fail(f"{where} is there twice", draft.line)
-        sizes = {"boost": 0, "cma": 0, **draft.pages}
+        sizes = {name: draft.pages.get(name, 0) for name in _SIZES}
         self.zones.append(
             Zone(
                 node=draft.node,
                 name=draft.name,
                 protection=draft.protection,
                 start_pfn=draft.tail.get("start_pfn", -1),
-                pagesets=tuple(Pageset(**pageset) for pageset in draft.pagesets),
+                pagesets=tuple(_pageset(pageset) for pageset in draft.pagesets),
                 counters=draft.counters,
                 node_counters=draft.node_counters,
                 **sizes,
