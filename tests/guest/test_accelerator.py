@@ -21,7 +21,7 @@ def test_emulation_asks_nothing_of_the_machine(monkeypatch: pytest.MonkeyPatch, 
 def test_answer_of_the_trial_is_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(accelerator, "_KVM", tmp_path)
-    monkeypatch.setattr(accelerator.qemu, "qemu_version", lambda: "7.2")
+    monkeypatch.setattr("pagelab.guest.qemu.qemu_version", lambda: "7.2")
     trials: list[float] = []
 
     async def alive(setup: object, patience: float) -> bool:
