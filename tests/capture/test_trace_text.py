@@ -175,6 +175,7 @@ def test_lines_out_of_order_are_sorted_and_told(tmp_path: Path) -> None:
     trace = read(tmp_path, HEAD + "".join(make.text_line(happened) for happened in events))
     assert trace.events.pfn.tolist() == [4, 1, 2, 3, 5, 6]
     assert "not in the order of time" in trace.warnings[0]
+    assert "ran backwards 1 times" in trace.warnings[1]
 
 
 def test_equal_times_keep_the_order_of_the_lines(tmp_path: Path) -> None:

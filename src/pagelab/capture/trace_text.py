@@ -341,10 +341,14 @@ class _Reader:
     def sort(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """By (time, CPU), each CPU's lines in the order they had in the file."""
         self.warnings.append("the lines are not in the order of time, they were sorted (times are rounded to 1 us)")
+        backwards = 0
         key = rows[:, 0].copy()
         for cpu in np.unique(rows[:, 1]):
             own = rows[:, 1] == cpu
+            backwards += int((np.diff(key[own]) < 0).sum())
             key[own] = np.maximum.accumulate(key[own])
+        if backwards:
+            self.warnings.append(f"the trace clock ran backwards {backwards} times within a CPU's lines")
         return rows[np.lexsort((rows[:, 1], key))]
 
 
