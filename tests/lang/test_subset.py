@@ -68,8 +68,8 @@ def function(tmp_path: Path) -> Callable[[str], FunctionType]:
         ("def f(a: int) -> None:\n    g(b=1)\n\ndef g(a: int) -> None:\n    pass", 5, "does not take argument b"),
         ("def f(a: int) -> None:\n    g()\n\ndef g(a: int) -> None:\n    pass", 5, "lacks a"),
         ("def f(a: int) -> int:\n    return 'x'", 5, "outside the language"),
-        ("def f(a: int) -> int:\n    return a in a", 5, "`in` takes a tuple of constants"),
-        ("def f(a: int) -> int:\n    return a in (1, a)", 5, "`a` is not a constant"),
+        ("def f(a: int) -> int:\n    return a in a", 5, "`in` takes a tuple of locals and constants"),
+        ("def f(a: int) -> int:\n    return a in (1, cell[a].value)", 5, "neither a local nor a constant"),
         ("def f(a: int) -> None:\n    return 1", 5, "declared to return None"),
     ],
 )

@@ -196,16 +196,16 @@ class _Parser:
         self.fail(f"`{ast.unparse(e)}` is outside the language")
 
     def membership(self, e: ast.Compare) -> Expr:
-        """``a in (B, C)``, of constants."""
+        """``a in (B, c)``: all are compared, so none may do more than that."""
         among = e.comparators[0]
         if not isinstance(among, ast.Tuple | ast.Set) or not among.elts:
-            self.fail("`in` takes a tuple of constants")
+            self.fail("`in` takes a tuple of locals and constants")
         value = self.expression(e.left)
         found: Expr = 0
         for one in among.elts:
+            if any(isinstance(x, ast.Attribute | ast.Call) for x in ast.walk(one)) and self.names.constant(one) is None:
+                self.fail(f"`{ast.unparse(one)}` is neither a local nor a constant")
             member = self.expression(one)
-            if not isinstance(member, int):
-                self.fail(f"`{ast.unparse(one)}` is not a constant")
             found = self.operation("|", found, self.operation("==", value, member))
         return self.operation("not", found) if isinstance(e.ops[0], ast.NotIn) else found
 

@@ -32,6 +32,7 @@ STATE = (
     tables.expected,
     tables.pending,
     tables.cpu_replay,
+    tables.late,
     tables.last_free,
     tables.score,
     tables.reason,

@@ -54,6 +54,7 @@ from pagelab.replay.tables import (
     event,
     hotplug,
     last_free,
+    late,
     pending,
     verdict,
 )
@@ -74,8 +75,6 @@ def link_events(count: int) -> None:
                 j = last_free[page].event
                 if j != NIL:
                     event[j].note = NOTE_COMMIT
-                    # A probe by breakpoint shows the context of the breakpoint, not that of the function.
-                    event[i].context = event[j].context
                     event[i].arg = j
                     if kind == Kind.FREE_UNREF_PAGE_COMMIT or not capture.probe_free_unref_page_commit:
                         last_free[page].event = NIL
@@ -101,7 +100,11 @@ def replay(first: int, end: int) -> int:
 def skip(i: int) -> None:
     """An event that cannot be judged."""
     kind = event[i].kind
-    if kind == Kind.MM_PAGE_ALLOC:
+    if kind == Kind.MOVE_FREEPAGES_BLOCK_DONE:
+        count_unknown(SCORE_ISOLATE)
+    elif event[i].page == NIL:
+        pass  # of another zone
+    elif kind == Kind.MM_PAGE_ALLOC:
         count_unknown(SCORE_ALLOC)
     elif kind == Kind.MM_PAGE_ALLOC_ZONE_LOCKED:
         count_unknown(SCORE_REFILL)
@@ -109,8 +112,6 @@ def skip(i: int) -> None:
         count_unknown(SCORE_DRAIN)
     elif kind == Kind.MM_PAGE_FREE:
         count_unknown(SCORE_FREE)
-    elif kind == Kind.MOVE_FREEPAGES_BLOCK_DONE:
-        count_unknown(SCORE_ISOLATE)
 
 
 def step(i: int) -> None:
@@ -118,9 +119,10 @@ def step(i: int) -> None:
     kind = event[i].kind
     cpu = event[i].cpu
     cpu_replay[cpu].last = i
-    if cpu_replay[cpu].late_page != NIL and cpu_replay[cpu].late_context == event[i].context & CONTEXT_MASK:
-        if get_pageblock_migratetype(cpu_replay[cpu].late_page) == MIGRATE_ISOLATE or is_past_late(i, cpu):
-            free_late(cpu)
+    while cpu_replay[cpu].late_first != cpu_replay[cpu].late_end and is_past_late(i, cpu):
+        free_late(cpu)
+    if event[i].page == NIL and kind in (Kind.MM_PAGE_ALLOC, Kind.MM_PAGE_FREE, Kind.MM_PAGE_FREE_BATCHED):
+        return  # of another zone: it only tells that the CPU has gone on
     if kind == Kind.MM_PAGE_ALLOC_ZONE_LOCKED:
         step_zone_locked(i, cpu)
         return
@@ -188,7 +190,7 @@ def run_hold(i: int, cpu: int) -> None:
         order = cpu_replay[cpu].hold_order
         high = pcp[cpu].high
         batch = pcp[cpu].batch
-        set_as_read(cpu)
+        set_as_read(cpu, hold)
         if hold == HOLD_REFILL:
             refill(i, cpu, order, cpu_replay[cpu].hold_migratetype)
         else:
@@ -204,17 +206,22 @@ def run_hold(i: int, cpu: int) -> None:
             cpu_replay[cpu].locked = owner
 
 
-def set_as_read(cpu: int) -> None:
-    """Set high and batch to what the CPU had read if they were changed since: it asked for one page, or for many."""
+def set_as_read(cpu: int, hold: int) -> None:
+    """Set high and batch to what the CPU had read, if the number of pages that it asked for tells of other values."""
     asked = cpu_replay[cpu].hold_asked
-    if asked == NIL or (asked == 1) == (pcp[cpu].batch == 1):
+    batch = pcp[cpu].batch
+    if asked in (NIL, batch):
         return
-    if (asked == 1) == (cpu_replay[cpu].hold_batch == 1):
-        pcp[cpu].high = cpu_replay[cpu].hold_high
-        pcp[cpu].batch = cpu_replay[cpu].hold_batch
-    elif (asked == 1) == (hotplug.old_batch == 1):
-        pcp[cpu].high = hotplug.old_high
-        pcp[cpu].batch = hotplug.old_batch
+    if asked == 1:
+        pcp[cpu].high = 0
+        pcp[cpu].batch = 1
+    elif batch == 1 or (hold == HOLD_REFILL and cpu_replay[cpu].hold_order == 0):
+        if cpu_replay[cpu].hold_batch not in (1, batch):
+            pcp[cpu].high = cpu_replay[cpu].hold_high
+            pcp[cpu].batch = cpu_replay[cpu].hold_batch
+        elif hotplug.old_batch != 1:
+            pcp[cpu].high = hotplug.old_high
+            pcp[cpu].batch = hotplug.old_batch
 
 
 def finish_empty_hold(i: int, cpu: int) -> None:
@@ -230,9 +237,11 @@ def release_owner(i: int, cpu: int) -> None:
     if owner != NIL and not waits(cpu):
         cpu_replay[cpu].locked = NIL
         unlock(pcp[owner].lock)
-        following = next_in_context(cpu_replay[owner].last, cpu_replay[owner].late_context)
-        if following == NIL or following > event[i].next or is_past_late(following, owner):
-            free_late(owner)
+        if cpu_replay[owner].late_first != cpu_replay[owner].late_end:
+            last = cpu_replay[owner].last
+            following = event[last].next if last != NIL else NIL
+            if following == NIL or following > event[i].next or is_past_late(following, owner):
+                free_late(owner)
 
 
 # ---- allocate
@@ -351,31 +360,56 @@ def step_free(i: int, cpu: int) -> None:
         commit(i, cpu, page, order)
     else:
         # Somebody had the pcp->lock, or the pageblock was isolated before its type was read.
-        free_late(cpu)
-        cpu_replay[cpu].late_page = page
-        cpu_replay[cpu].late_order = order
-        cpu_replay[cpu].late_context = event[i].context & CONTEXT_MASK
-        cpu_replay[cpu].late_event = i
+        push_late(i, cpu)
+
+
+# ---- frees past the pcplists
+
+
+def push_late(i: int, cpu: int) -> None:
+    """The page of event ``i`` goes to the free lists when its turn comes."""
+    end = cpu_replay[cpu].late_end
+    assert end - cpu_replay[cpu].late_first < capture.late_size, "more frees past the pcplists than there is room for"
+    slot = end & (capture.late_size - 1)
+    late[cpu, slot].page = event[i].page
+    late[cpu, slot].event = i
+    late[cpu, slot].order = event[i].order
+    late[cpu, slot].context = event[i].context & CONTEXT_MASK
+    late[cpu, slot].freeing = False
+    cpu_replay[cpu].late_end = end + 1
 
 
 def is_past_late(i: int, cpu: int) -> bool:
-    """Whether the task of event ``i`` has come past the page that it freed past the pcplists.
+    """Whether the task of event ``i`` has come past the oldest page that its CPU frees past the pcplists.
 
     The pages of a list are all announced before the first is freed, and freed in the same order.
     """
+    slot = cpu_replay[cpu].late_first & (capture.late_size - 1)
+    if late[cpu, slot].context != event[i].context & CONTEXT_MASK:
+        return False
     kind = event[i].kind
+    page = event[i].page
     if kind in (Kind.MM_PAGE_FREE_BATCHED, Kind.FREE_UNREF_PAGE_COMMIT):
-        return event[i].arg > cpu_replay[cpu].late_event
-    return kind not in (Kind.MM_PAGE_FREE, Kind.FREE_PCPPAGES_BULK, Kind.MM_PAGE_PCPU_DRAIN)
+        late[cpu, slot].freeing = True
+        return page != NIL and event[i].arg > late[cpu, slot].event
+    if kind == Kind.MM_PAGE_FREE:
+        # Announced next to it: then the type of its pageblock has been read by now, and it may be another one.
+        isolated = get_pageblock_migratetype(late[cpu, slot].page) == MIGRATE_ISOLATE
+        return isolated or bool(late[cpu, slot].freeing)
+    return kind not in (Kind.FREE_PCPPAGES_BULK, Kind.MM_PAGE_PCPU_DRAIN)
 
 
 def free_late(cpu: int) -> None:
-    """The free that went past the pcplists is over by now."""
-    page = cpu_replay[cpu].late_page
-    if page != NIL:
-        cpu_replay[cpu].late_page = NIL
-        # free_one_page() looks for itself while any pageblock is isolated.
-        free_one_page(cpu, page, cpu_replay[cpu].late_order, mem_map[page].index, FPI_NONE)
+    """The oldest free that went past the pcplists is over by now."""
+    first = cpu_replay[cpu].late_first
+    slot = first & (capture.late_size - 1)
+    cpu_replay[cpu].late_first = first + 1
+    page = late[cpu, slot].page
+    # free_one_page() looks for itself while any pageblock is isolated.
+    free_one_page(cpu, page, late[cpu, slot].order, mem_map[page].index, FPI_NONE)
+
+
+# ---- put on a pcplist
 
 
 def step_commit(i: int, cpu: int) -> None:

@@ -21,6 +21,7 @@ class Capture(Constants):
     #: A power of two above the largest number of pages that one hold of zone->lock moves.
     expected_size: int = 4096
     pending_size: int = 8
+    late_size: int = 64
 
 
 capture = Capture()
@@ -107,11 +108,19 @@ class CpuReplay:
     draining: i16 = NIL  # CPU whose pcplists drain_pages_zone() empties from here
     draining_pid: i32 = 0
     locked: i16 = NIL  # CPU whose pcp->lock a drain from here still holds
-    late_page: i32 = NIL  # a page that went past the pcplists, at a moment that the trace does not show
-    late_order: i8 = 0
-    late_context: i8 = 0
-    late_event: i32 = NIL  # its mm_page_free
+    late_first: i32 = 0  # number of the oldest in late[cpu]
+    late_end: i32 = 0  # number after that of the newest
     last: i32 = NIL  # newest event of this CPU
+
+
+class Late:
+    """A page that went past the pcplists, at a moment that the trace does not show: a ring by CPU, oldest first."""
+
+    page: i32 = NIL
+    event: i32 = NIL  # its mm_page_free
+    order: i8 = 0
+    context: i8 = 0
+    freeing: bool = False  # the list that it is in is being freed, not announced any more
 
 
 class LastFree:
@@ -166,6 +175,7 @@ event = columns("event", Event, lambda: capture.nr_events)
 expected = table("expected", Expected, lambda: machine.nr_cpus, lambda: capture.expected_size)
 pending = table("pending", Pending, lambda: machine.nr_cpus, lambda: capture.pending_size)
 cpu_replay = table("cpu_replay", CpuReplay, lambda: machine.nr_cpus)
+late = table("late", Late, lambda: machine.nr_cpus, lambda: capture.late_size)
 last_free = table("last_free", LastFree, lambda: machine.nr_pages)
 score = table("score", Score, lambda: SCORES)
 reason = table("reason", Reason, lambda: REASONS)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pagelab.capture.events import Events, Kind
+from pagelab.capture.events import CONTEXT_HARDIRQ, CONTEXT_NMI, Events, Kind
 from pagelab.errors import BadInput
 from pagelab.linux.migratetype import MIGRATE_CMA, MIGRATE_ISOLATE
 
@@ -59,6 +59,8 @@ RETURNS = {
 }
 #: Kinds that concern every zone.
 OF_ALL = (Kind.LOST, Kind.WAKE_KSWAPD)
+#: Kinds that of any zone tell that their CPU has gone on.
+SHOW_PROGRESS = (Kind.MM_PAGE_ALLOC, Kind.MM_PAGE_FREE, Kind.MM_PAGE_FREE_BATCHED)
 #: Kinds that name the zone's address beside a pfn.
 NAMES_ZONE = (Kind.ONLINE_PAGES, Kind.OFFLINE_PAGES, Kind.MOVE_FREEPAGES_BLOCK, Kind.FREE_UNREF_PAGE_COMMIT)
 #: Zones that GFP_USER allocations may use; the watermarks depend on them.
@@ -143,7 +145,8 @@ def prepare_zone(capture: Capture, *, max_order: int, has_cma: bool) -> ReplayZo
     keep = _of_zone(events, in_zone)
     rows = np.flatnonzero(keep)
     events = events[keep]
-    page = np.where(np.isin(events.kind, OF_PAGE), events.pfn - start, -1)
+    of_zone = np.isin(events.kind, OF_PAGE) & in_zone[keep]
+    page = np.where(of_zone, events.pfn - start, -1)
     page = np.where(events.kind == Kind.ZONE_SET_PAGESET, np.clip(events.pfn, -1, 2**31 - 1), page)
     migratetype = events.migratetype
     if not has_cma:
@@ -152,7 +155,7 @@ def prepare_zone(capture: Capture, *, max_order: int, has_cma: bool) -> ReplayZo
         "kind": events.kind.astype(np.int8),
         "cpu": events.cpu,
         "pid": events.pid,
-        "context": events.context.view(np.int8).copy(),
+        "context": _context(events).view(np.int8),
         "order": events.order,
         "migratetype": migratetype,
         "page": page.astype(np.int32),
@@ -171,6 +174,13 @@ def prepare_zone(capture: Capture, *, max_order: int, has_cma: bool) -> ReplayZo
     return ReplayZone(zone.name, zone.node, start, pages, nr_cpus, empty, others, probes, rows, columns)
 
 
+def _context(events: Events) -> npt.NDArray[np.uint8]:
+    """The context of each event.  A probe by breakpoint shows NMI and hardirq on top of that of its function."""
+    breakpoint_bits = np.uint8(CONTEXT_NMI | CONTEXT_HARDIRQ)
+    by_breakpoint = (events.kind >= Kind.ZONE_PCP_DISABLE) & (events.context & CONTEXT_NMI != 0)
+    return np.where(by_breakpoint, events.context & ~breakpoint_bits, events.context)
+
+
 def _of_zone(events: Events, in_zone: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
     """Which events concern the zone."""
     kind = events.kind
@@ -185,5 +195,5 @@ def _of_zone(events: Events, in_zone: npt.NDArray[np.bool_]) -> npt.NDArray[np.b
             of_task = pair[events.pid[pair] == pid]
             follows = keep[of_task[:-1]] & (kind[of_task[:-1]] == entry) & (kind[of_task[1:]] == back)
             keep[of_task[1:][follows]] = True
-    keep[np.isin(kind, OF_ALL)] = True
+    keep[np.isin(kind, OF_ALL) | np.isin(kind, SHOW_PROGRESS)] = True
     return keep
