@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -24,7 +25,8 @@ def run_pytest(folder: Path, body: str, *options: str) -> subprocess.CompletedPr
     (folder / "pytest.ini").write_text("[pytest]\nmarkers = guest: boots\n")
     (folder / "tests" / "guest" / "test_boot.py").write_text(f"import pytest\n{body}")
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *options]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
+    environment = {name: value for name, value in os.environ.items() if name != "PYTEST_ADDOPTS"}
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=60, check=False)
 
 
 @pytest.mark.parametrize(

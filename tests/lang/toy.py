@@ -12,6 +12,7 @@ from pagelab.lang.declare import (
     i32,
     i64,
     irqs_off,
+    lock,
     record,
     table,
     tracepoint,
@@ -126,6 +127,8 @@ def sections(n: int, row: int) -> int:
                     if i == 1:
                         continue
                     total.sum += 1
+    lock(cell[5].lock)
+    unlock(cell[5].lock)
     if trylock(cell[1].lock):
         total.flag = True
         unlock(cell[1].lock)

@@ -104,7 +104,8 @@ def report(result: Result, console: Console) -> None:
     for reason, count in result.unknown_reasons.items():
         console.print(f"unknown: {count:,} events: {reason}", style="yellow", markup=False)
     if result.fault:
-        console.print(f"the model stopped: {result.fault}", style="red", markup=False)
+        style = "yellow" if result.unmodelled else "red"
+        console.print(f"the model stopped: {result.fault}", style=style, markup=False, soft_wrap=True)
     if result.first_divergence is not None:
         console.print()
         show_divergence(result.first_divergence, console)

@@ -43,7 +43,7 @@ class ModelFault(AssertionError):
 
 
 class Lock:
-    """A lock field: ``with row.lock:`` takes it, ``trylock(row.lock)`` tries to, ``unlock(row.lock)`` gives it back."""
+    """A lock field: ``with row.lock:`` or ``lock(row.lock)``, ``trylock(row.lock)``, ``unlock(row.lock)``."""
 
     __slots__ = ("held",)
 
@@ -61,6 +61,11 @@ class Lock:
         self.held = False
 
 
+def lock(lock: Lock) -> None:
+    """Take a lock that some later unlock() gives back, where no with-section can."""
+    lock.__enter__()
+
+
 def trylock(lock: Lock) -> bool:
     """Take the lock unless somebody holds it; say whether it was taken."""
     if lock.held:
@@ -70,7 +75,7 @@ def trylock(lock: Lock) -> bool:
 
 
 def unlock(lock: Lock) -> None:
-    """Give back a lock that trylock() took."""
+    """Give back a lock that lock() or trylock() took."""
     if not lock.held:
         raise ModelFault("lock given back that nobody holds")
     lock.held = False

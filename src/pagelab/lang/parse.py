@@ -324,12 +324,12 @@ class _Parser:
     def call(self, e: ast.Call) -> Expr:
         line = e.lineno
         target = self.names.function(e.func) if isinstance(e.func, ast.Name | ast.Attribute) else None
-        if target is declare.trylock or target is declare.unlock:
+        if target in (declare.lock, declare.trylock, declare.unlock):
             if len(e.args) != 1 or e.keywords:
                 self.fail(f"{ast.unparse(e.func)}() takes one lock")
             place = self.lock_place(e.args[0])
-            if target is declare.unlock:
-                self.emit(Node(Do.UNLOCK, line, place=place))
+            if target is not declare.trylock:
+                self.emit(Node(Do.LOCK if target is declare.lock else Do.UNLOCK, line, place=place))
                 return 0
             local = self.temporary()
             self.emit(Node(Do.TRYLOCK, line, local=local, place=place))

@@ -26,7 +26,7 @@ UNMODELLED_OPTIONS = {
     "CONFIG_PREEMPT_RT": "is a PREEMPT_RT kernel",
     "CONFIG_DEBUG_PAGEALLOC_ENABLE_DEFAULT": "keeps guard pages between free pages",
 }
-HINT = "only 6.1 is modelled so far; `pagelab replay --design 6.1` predicts with it all the same"
+HINT = "`pagelab designs` lists what is modelled; `pagelab replay --design 6.1` predicts with that one all the same"
 
 
 def design_of(capture: Capture) -> str:
@@ -61,8 +61,8 @@ def design_of(capture: Capture) -> str:
     # (in v6.10, 6.1.104): its option tells, and all that the design assumes of 6.1.y came with it or earlier.
     if "CONFIG_PCP_BATCH_SCALE_MAX" not in capture.config:
         raise BadInput(
-            f"{capture.path}: config: no CONFIG_PCP_BATCH_SCALE_MAX: the kernel drains pcplists in one go, as 6.1 "
-            "before 6.1.104 does, which no design models",
-            HINT,
+            f"{capture.path}: config: no CONFIG_PCP_BATCH_SCALE_MAX: the kernel drains pcplists as 6.1 before 6.1.104 "
+            "does, and which of its designs it has cannot be seen",
+            "name it with --design; `pagelab designs` says what tells them apart",
         )
     return "6.1"

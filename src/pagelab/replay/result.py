@@ -56,7 +56,10 @@ class Divergence:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """All that a replay found.  ``seconds``: the replay itself; ``seconds_total``: with reading and compiling."""
+    """All that a replay found.  ``fault``: what stopped the model, a defect of it unless it is ``unmodelled`` yet.
+
+    ``seconds``: the replay itself; ``seconds_total``: with reading and compiling.
+    """
 
     kernel: str
     design: str
@@ -68,6 +71,7 @@ class Result:
     unknown_reasons: dict[str, int]
     first_divergence: Divergence | None
     fault: str
+    unmodelled: bool
     seconds: float
     seconds_total: float
     warnings: list[str] = field(default_factory=list)
@@ -90,9 +94,9 @@ class Result:
     @property
     def status(self) -> int:
         """Exit status: 0 exact, 1 something was missed, 4 nothing was missed but not all could be judged."""
-        if self.missed or self.fault:
+        if self.missed or (self.fault and not self.unmodelled):
             return 1
-        return 4 if self.unknown else 0
+        return 4 if self.unknown or self.fault else 0
 
     def to_json(self) -> dict[str, Any]:
         """The document of ``replay --json``."""

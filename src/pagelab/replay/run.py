@@ -116,9 +116,10 @@ def replay_capture(
     program = build(zone_events)
     started = time.perf_counter()
     followed, fault = follow(program, len(zone_events), progress)
+    unmodelled = "not modelled" in fault
     if fault:
         # What comes after a fault is as unknown as what comes after a divergence.
-        program.table(tables.verdict)["reason"] = tables.REASON_FAULT
+        program.table(tables.verdict)["reason"] = tables.REASON_UNMODELLED if unmodelled else tables.REASON_FAULT
         program.call("replay", followed, len(zone_events))
     ended = time.perf_counter()
     scores = program.table(tables.score)
@@ -137,6 +138,7 @@ def replay_capture(
         unknown_reasons={text: int(reasons[number]) for number, text in REASONS.items() if reasons[number]},
         first_divergence=explain(program, capture, zone_events),
         fault=fault,
+        unmodelled=unmodelled,
         seconds=ended - started,
         seconds_total=ended - began,
         warnings=list(capture.warnings),
