@@ -82,8 +82,8 @@ def test_capture_holds_what_the_contract_says(run_pagelab: Pagelab, tmp_path: Pa
     symbols = gzip.decompress((output / "kallsyms.txt.gz").read_bytes()).decode("ascii")
     address = next(line.split()[0] for line in symbols.splitlines() if line.endswith(" zone_pcp_disable"))
     assert int(address, 16) > 1 << 63
-    labels = ["00-boot", "01-online", "02-after-work", "03-offline-1", "03-online-again-1"]
-    labels += ["04-offline-2", "04-online-again-2", "99-end"]
+    labels = ["00-boot", "01-online", "02-offline-1", "03-online-again-1"]
+    labels += ["04-offline-2", "05-online-again-2", "99-end"]
     for kind in ("zoneinfo", "pagetypeinfo"):
         assert sorted(path.stem for path in (output / kind).iterdir()) == labels
     movable = [(output / "zoneinfo" / f"{label}.txt").read_text("ascii") for label in ("00-boot", "01-online")]

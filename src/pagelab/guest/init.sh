@@ -112,11 +112,11 @@ offline() {
         end=$(cut -d' ' -f1 /proc/uptime)
         mark "offline $b done"
         echo "$b $status $start $end $(tr '\n' ' ' < /run/why)" >> /out/facts/offline
-        snapshot "$(printf %02d $((n + 2)))-offline-$n"
+        snapshot "$(printf %02d $((2 * n)))-offline-$n"
         if [ "$ONLINE_AGAIN" = 1 ] && [ "$(cat memory$b/state)" = offline ]; then
             mark "online $b again"
             busybox echo "$ONLINE" > memory$b/state && echo "$b" >> /out/facts/online_again
-            snapshot "$(printf %02d $((n + 2)))-online-again-$n"
+            snapshot "$(printf %02d $((2 * n + 1)))-online-again-$n"
         fi
     done
     : > /run/offlined
@@ -130,7 +130,6 @@ else
     for cpu in $CPUS; do (cd /work && built_in "$cpu") & done
 fi
 wait
-snapshot 02-after-work
 snapshot 99-end
 echo 0 > $T/tracing_on
 tracing=0
