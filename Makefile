@@ -58,12 +58,12 @@ $(VENV)/docs.stamp: pyproject.toml $(VENV)/dev.stamp
 # $(call install,PACKAGES): a shell command that installs Debian packages as root, or says who has to.
 install = { \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-		echo 'installing: $(1)'; \
+		echo "installing:" $(1); \
 		apt-get update -qq; \
 		DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends -y $(1) </dev/null >/dev/null; \
 	else \
-		echo 'make: missing on this machine: $(1)' >&2; \
-		echo '  hint: apt-get install --no-install-recommends $(1)   (as root, on Debian; then make again)' >&2; \
+		echo "make: missing on this machine:" $(1) >&2; \
+		echo "  hint: as root, on Debian: apt-get install --no-install-recommends" $(1) "; then make again" >&2; \
 		exit 1; \
 	fi; }
 
