@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Pack a capture into the small archive that the tree carries: ``python tools/bundle_capture.py DIR captures/NAME.tar.zst``.
+"""Pack a capture into the small archive that the tree carries: ``bundle_capture.py DIR captures/NAME.tar.zst``.
 
-Only kallsyms is cut down, to the names of the memory management, and capture.toml says so.  The same directory gives the
-same bytes.
+Only kallsyms is cut down, to the names of the memory management, and capture.toml says so.  The same directory gives
+the same bytes.
 """
 
 from __future__ import annotations
