@@ -240,10 +240,11 @@ def test_a_terminal_without_unicode_is_no_error() -> None:
 def test_a_signal_unwinds(number: signal.Signals, says: str, tmp_path: Path) -> None:
     """What a verb cleans up in ``finally`` (a guest, a temporary file) is cleaned up however it is ended."""
     script = tmp_path / "script.py"
+    default = "default_int_handler" if number == signal.SIGINT else "SIG_DFL"
     # Started by nohup, or in the background of a script, it would inherit that these signals are ignored.
     script.write_text(
         "import signal, sys, time, types\n"
-        f"signal.signal({int(number)}, {'signal.default_int_handler' if number == signal.SIGINT else 'signal.SIG_DFL'})\n"
+        f"signal.signal({int(number)}, signal.{default})\n"
         "from pagelab.cli import main as frame\n"
         "def work(args):\n"
         "    try:\n"
