@@ -176,7 +176,17 @@ def test_hang_is_ended(run_pagelab: Pagelab, tmp_path: Path, scratch: Path) -> N
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)])
 def test_no_guest_outlives_pagelab(tmp_path: Path, scratch: Path, number: signal.Signals, status: int) -> None:
     command = [sys.executable, "-m", "pagelab", "record", "--kernel", "6.1", "-o", str(tmp_path / "c")]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, start_new_session=True) as process:
+
+    def heed_interrupts() -> None:
+        """Tests that run in the background of a script would pass on that SIGINT is ignored."""
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    with subprocess.Popen(
+        command,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        preexec_fn=heed_interrupts,  # noqa: PLW1509 (no threads here)
+    ) as process:
         deadline = time.monotonic() + 60
         while not guests(scratch):
             assert process.poll() is None

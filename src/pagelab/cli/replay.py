@@ -98,6 +98,12 @@ def report(result: Result, console: Console) -> None:
     console.print()
     console.print(table)
     console.print()
+    if result.exact:
+        console.print("[green]exact[/]: the model named every page that the kernel chose, before it looked")
+    elif result.missed:
+        console.print("[red]not exact[/]: the kernel did otherwise than the model said; the first time is shown below")
+    else:
+        console.print("[yellow]inconclusive[/]: nothing happened otherwise than predicted, but not all could be judged")
     rate = result.events / result.seconds / 1e6 if result.seconds else 0
     took = f"{result.seconds:.3f} s ({rate:.0f} M events/s), {result.seconds_total:.1f} s in all"
     console.print(f"{result.events:,} events in {took}", style="dim")
