@@ -87,6 +87,28 @@ def irqs_off(cpu: int) -> Iterator[None]:
     yield
 
 
+@contextmanager
+def atomic() -> Iterator[None]:
+    """A section that is one step: nobody comes in between.  For models coarser than single loads and stores."""
+    yield
+
+
+def wait_until(condition: bool) -> None:
+    """Go on when the condition holds.  It is one step with what is read for it; within ``atomic()``, with the section.
+
+    :raises ModelFault: in a run of one thread, where nobody could make it true.
+    """
+    if not condition:
+        raise ModelFault("waits for what only another thread could bring about")
+
+
+def choose(low: int, high: int) -> int:
+    """Any of ``low`` to ``high - 1``: a checker tries them all, a run takes the first.  At most one a step."""
+    if low >= high:
+        raise ModelFault(f"nothing to choose from {low} to {high - 1}")
+    return low
+
+
 class Field(typing.NamedTuple):
     """One field of a table: name, kind ('int', 'bool' or 'lock'), width in bits, initial value."""
 

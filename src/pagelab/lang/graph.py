@@ -55,9 +55,14 @@ class Do(enum.Enum):
     TRYLOCK = "trylock"
     IRQS_OFF = "irqs_off"
     IRQS_ON = "irqs_on"
+    ATOMIC = "atomic"  # begins a section that is one step
+    # Within the step of the node before.
+    ATOMIC_END = "atomic_end"
+    WAIT = "wait"  # the step cannot be taken unless the expression holds
+    CHOOSE = "choose"  # local = any of args[0] to args[1] - 1
 
 
-SHARED = frozenset({Do.LOAD, Do.STORE, Do.LOCK, Do.UNLOCK, Do.TRYLOCK, Do.IRQS_OFF, Do.IRQS_ON})
+SHARED = frozenset({Do.LOAD, Do.STORE, Do.LOCK, Do.UNLOCK, Do.TRYLOCK, Do.IRQS_OFF, Do.IRQS_ON, Do.ATOMIC})
 
 
 @dataclass(slots=True, eq=False)
@@ -74,11 +79,12 @@ class Node:
     text: str = ""  # ASSERT: what to say
     then: Node | None = None
     other: Node | None = None
+    within_step: bool = False  # inside an atomic section
 
     @property
     def shared(self) -> bool:
-        """Whether another CPU can see this step."""
-        return self.do in SHARED
+        """Whether a step of its own begins here: other CPUs may come in before it."""
+        return self.do in SHARED and not self.within_step
 
     def successors(self) -> Iterator[Node]:
         """The nodes that may follow."""

@@ -44,13 +44,18 @@ class TableLayout:
 class Layout:
     """The layout of a set of tables with the sizes that the constants give now.
 
+    :param packed: nothing between fields, rows and tables, and no head: states of a checker are many.
     :param widths: bytes of a field (1, 2, 4 or 8) by table name and field name where a build wants another width than
         declared, as the checker does for its small states.
     """
 
-    def __init__(self, tables: Iterable[Table[Any]], widths: Mapping[tuple[str, str], int] | None = None) -> None:
+    def __init__(
+        self, tables: Iterable[Table[Any]], widths: Mapping[tuple[str, str], int] | None = None, *, packed: bool = False
+    ) -> None:
         self.tables: dict[Table[Any], TableLayout] = {}
-        offset = HEADER_BYTES
+        self.packed = packed
+        line = 1 if packed else CACHE_LINE
+        offset = 0 if packed else HEADER_BYTES
         ordered = sorted(tables, key=lambda t: (not t.columns, t.name))
         for table in ordered:
             if table.columns:
@@ -60,14 +65,13 @@ class Layout:
                 offset += 8 * len(places)
         for table in ordered:
             if not table.columns:
-                offset = -(-offset // CACHE_LINE) * CACHE_LINE
+                offset = -(-offset // line) * line
                 laid = self._lay_out(table, offset, widths or {})
                 self.tables[table] = laid
                 offset += laid.rows * laid.row_bytes
-        self.bytes = -(-offset // CACHE_LINE) * CACHE_LINE
+        self.bytes = -(-offset // line) * line
 
-    @staticmethod
-    def _lay_out(table: Table[Any], offset: int, widths: Mapping[tuple[str, str], int]) -> TableLayout:
+    def _lay_out(self, table: Table[Any], offset: int, widths: Mapping[tuple[str, str], int]) -> TableLayout:
         def width(field: Field) -> int:
             return widths.get((table.name, field.name), field.bits // 8)
 
@@ -77,7 +81,8 @@ class Layout:
             byte += width(field)
         # Rows of 9 to 16 bytes take 16, so that none straddles a cache line.
         align = max((w for _, w in places.values()), default=1)
-        row_bytes = 16 if 8 < byte <= 16 else -(-byte // align) * align
+        align = 1 if self.packed else align
+        row_bytes = 16 if 8 < byte <= 16 and not self.packed else -(-byte // align) * align
         return TableLayout(table, table.current_shape(), offset, row_bytes, places)
 
     def dtype(self, table: Table[Any]) -> np.dtype[Any]:

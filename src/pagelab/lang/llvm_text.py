@@ -167,7 +167,13 @@ class _Function(Emitter):
                 truth = self.truth(node.value)
                 self.emit(f"br i1 {truth}, label %{self.target(node.then)}, label %{self.target(node.other)}")
                 return
-            case Do.IRQS_OFF | Do.IRQS_ON:
+            case Do.WAIT:
+                self.fault_unless(self.truth(node.value), "waits for what only another thread could bring about")
+            case Do.CHOOSE:
+                low, high = (self.expression(e) for e in node.args)
+                self.fault_unless(self.value(f"icmp slt i64 {low}, {high}"), "nothing to choose from", low, high)
+                self.set(node.local, low)
+            case Do.IRQS_OFF | Do.IRQS_ON | Do.ATOMIC | Do.ATOMIC_END:
                 pass  # one thread alone cannot tell
         self.emit(f"br label %{self.target(node.then)}")
 

@@ -47,7 +47,7 @@ class Program:
         text = StraightText(graphs.values(), exported, self.layout, checks)
         self.text = text.text
         self.faults = text.faults
-        self._engine, self.address = _compile(self.text, [p.name for p in exported])
+        self._engine, self.address = compile_text(self.text, [p.name for p in exported])
         self.params = {p.name: p.params for p in exported}
         self._functions = {
             name: ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p, *[ctypes.c_int64] * len(self.params[name]))(address)
@@ -134,8 +134,11 @@ class Program:
         return found
 
 
-def _compile(text: str, names: list[str]) -> tuple[Any, dict[str, int]]:
-    """Machine code of LLVM IR text; the engine must live as long as the addresses are used."""
+def compile_text(text: str, names: list[str], *, optimise: bool = True) -> tuple[Any, dict[str, int]]:
+    """Machine code of LLVM IR text; the engine must live as long as the addresses are used.
+
+    :param optimise: at O1, or not at all, which takes a tenth of the time.
+    """
     import llvmlite.binding as llvm
 
     llvm.initialize_native_target()
@@ -145,10 +148,11 @@ def _compile(text: str, names: list[str]) -> tuple[Any, dict[str, int]]:
     )
     target = llvm.Target.from_default_triple()
     machine = target.create_target_machine(
-        opt=1, cpu=llvm.get_host_cpu_name(), features=llvm.get_host_cpu_features().flatten(), jit=True
+        opt=int(optimise), cpu=llvm.get_host_cpu_name(), features=llvm.get_host_cpu_features().flatten(), jit=True
     )
-    builder = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options(speed_level=1))
-    builder.getModulePassManager().run(module, builder)
+    if optimise:
+        builder = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options(speed_level=1))
+        builder.getModulePassManager().run(module, builder)
     engine = llvm.create_mcjit_compiler(module, machine)
     engine.finalize_object()
     return engine, {name: engine.get_function_address(name) for name in names}

@@ -92,6 +92,7 @@ class _Parser:
         self.line = tree.lineno
         self.loops: list[_Loop] = []
         self.releases: list[Node] = []  # what the open with-sections do when left, outermost first
+        self.sections = 0  # atomic sections that are open
         self.temporaries = 0
         self.dangling: Dangling = []
         params = self.parameters(tree)
@@ -133,6 +134,7 @@ class _Parser:
 
     def emit(self, node: Node) -> Node:
         """Append a node: every dangling edge leads to it, its ``then`` edge dangles."""
+        node.within_step = self.sections > 0
         self.connect(self.dangling, node)
         self.dangling = [] if node.do is Do.RETURN else [(node, False)]
         return node
@@ -338,6 +340,13 @@ class _Parser:
             if len(e.args) != 2 or e.keywords:
                 self.fail(f"{target.__name__}() takes two integers")
             return self.operation(target.__name__, self.expression(e.args[0]), self.expression(e.args[1]))
+        if target is declare.wait_until and len(e.args) == 1:
+            return self.wait(e)
+        if target is declare.choose and len(e.args) == 2:
+            bounds = (self.expression(e.args[0]), self.expression(e.args[1]))
+            local = self.temporary()
+            self.emit(Node(Do.CHOOSE, line, local=local, args=bounds))
+            return local
         if target is bool or target is int:
             value = self.expression(e.args[0])
             return self.operation("!=", value, 0) if target is bool else value
@@ -353,6 +362,22 @@ class _Parser:
         if callee not in self.procedure.callees:
             self.procedure.callees.append(callee)
         return local or 0
+
+    def wait(self, e: ast.Call) -> Expr:
+        """One step with all that the condition reads."""
+        opens = self.sections == 0
+        if opens:
+            self.open_section(e.lineno)
+        value = self.expression(e.args[0])
+        self.emit(Node(Do.WAIT, e.lineno, value=value))
+        if opens:
+            self.sections -= 1
+            self.emit(Node(Do.ATOMIC_END, e.lineno))
+        return 0
+
+    def open_section(self, line: int) -> None:
+        self.emit(Node(Do.ATOMIC, line))
+        self.sections += 1
 
     def arguments(self, target: FunctionType, e: ast.Call) -> tuple[Expr, ...]:
         code = target.__code__
@@ -535,6 +560,9 @@ class _Parser:
                 cpu = self.stable(self.expression(e.args[0]))
                 self.emit(Node(Do.IRQS_OFF, s.lineno, value=cpu))
                 self.releases.append(Node(Do.IRQS_ON, s.lineno, value=cpu))
+            elif isinstance(e, ast.Call) and self.names.lookup(e.func) is declare.atomic and not e.args:
+                self.open_section(s.lineno)
+                self.releases.append(Node(Do.ATOMIC_END, s.lineno))
             else:
                 place = self.lock_place(e)
                 place = place._replace(indices=tuple(self.stable(index) for index in place.indices))
@@ -543,6 +571,7 @@ class _Parser:
         self.block(s.body)
         if self.dangling:
             self.release(opened)
+        self.sections -= sum(node.do is Do.ATOMIC_END for node in self.releases[opened:])
         del self.releases[opened:]
 
     def stable(self, e: Expr) -> Expr:

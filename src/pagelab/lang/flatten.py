@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""One thread's program: the graph of a procedure with all calls expanded, arguments that are constant folded in.
+
+A stepped machine stops in the middle of procedures, so it has no calls; each call becomes a copy of what is called.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from pagelab.lang.graph import SHARED, Do, Expr, Node, Op, Place, Procedure, locals_of, operation
+
+#: A place in the source: procedure, file, line.
+Frame = tuple[str, str, int]
+
+
+@dataclass(slots=True, eq=False)
+class FlatNode:
+    """A node of a thread's program.  ``frames``: where it stands, the innermost procedure last.
+
+    ``begins_step``: other threads may come in before it.
+    """
+
+    do: Do
+    frames: tuple[Frame, ...]
+    begins_step: bool = False
+    local: str = ""
+    value: Expr = 0
+    place: Place | None = None
+    args: tuple[Expr, ...] = ()
+    text: str = ""
+    then: FlatNode | None = None
+    other: FlatNode | None = None
+    id: int = -1
+
+    def successors(self) -> Iterator[FlatNode]:
+        """The nodes that may follow."""
+        if self.then is not None:
+            yield self.then
+        if self.other is not None:
+            yield self.other
+
+    def uses(self) -> Iterator[str]:
+        """Names of the locals that this node reads."""
+        yield from locals_of(self.value)
+        for arg in self.args:
+            yield from locals_of(arg)
+        if self.place is not None:
+            for index in self.place.indices:
+                yield from locals_of(index)
+
+
+def substitute(e: Expr, names: Mapping[str, Expr]) -> Expr:
+    """The expression with its locals renamed or replaced, folded where that makes it constant."""
+    if isinstance(e, int):
+        return e
+    if isinstance(e, str):
+        return names[e]
+    a, b = substitute(e.a, names), substitute(e.b, names)
+    try:
+        return operation(e.op, a, b)
+    except (ZeroDivisionError, ValueError):
+        return Op(e.op, a, b)  # faults when it is reached
+
+
+class Flattener:
+    """Expands one call; ``entry`` is where it starts, ``end`` where the thread has ended.
+
+    :param result: a local that gets what the procedure returns, "" for none.
+    """
+
+    def __init__(self, procedure: Procedure, args: tuple[int, ...], result: str = "") -> None:
+        self.instances = 0
+        self.end = FlatNode(Do.RETURN, ((procedure.name, procedure.file, procedure.line),), begins_step=True)
+        self.entry = _skip(self.expand(procedure, args, (), False, result, self.end))
+        self.nodes = self.reachable()
+
+    def expand(
+        self,
+        procedure: Procedure,
+        args: tuple[Expr, ...],
+        frames: tuple[Frame, ...],
+        within_step: bool,
+        result: str,
+        after: FlatNode,
+    ) -> FlatNode:
+        """A copy of a procedure; its first node.  ``result`` is assigned what it returns, ``after`` follows it."""
+        self.instances += 1
+        number = self.instances
+        assigned = {node.local for node in procedure.nodes if node.local}
+        names: dict[str, Expr] = {name: f"{name}#{number}" for name in procedure.locals()}
+        here = (*frames, (procedure.name, procedure.file, procedure.line))
+        first = last = FlatNode(Do.SET, here)
+        for name, arg in zip(procedure.params, args, strict=True):
+            # A caller's local cannot change while the call lasts.
+            if name not in assigned and isinstance(arg, int | str):
+                names[name] = arg
+            else:
+                last.then = FlatNode(Do.SET, here, local=f"{name}#{number}", value=arg)
+                last = last.then
+        self.propagate(procedure, names, number)
+        copies: dict[int, FlatNode] = {}
+        todo: list[tuple[Node, FlatNode]] = []
+
+        def copy(node: Node | None) -> FlatNode:
+            while node is not None and node.do is Do.BRANCH:
+                value = substitute(node.value, names)
+                if not isinstance(value, int):
+                    break
+                node = node.then if value else node.other
+            assert node is not None, f"{procedure.name}: an edge leads nowhere"
+            if id(node) not in copies:
+                inside = within_step or node.within_step
+                copies[id(node)] = FlatNode(
+                    node.do,
+                    (*frames, (procedure.name, procedure.file, node.line)),
+                    begins_step=node.do in SHARED and not inside,
+                    local=_target(names, node.local),
+                    value=substitute(node.value, names),
+                    place=node.place
+                    and node.place._replace(indices=tuple(substitute(index, names) for index in node.place.indices)),
+                    args=tuple(substitute(arg, names) for arg in node.args),
+                    text=node.text,
+                )
+                todo.append((node, copies[id(node)]))
+            return copies[id(node)]
+
+        last.then = copy(procedure.entry)
+        while todo:
+            node, made = todo.pop()
+            if node.do is Do.RETURN:
+                made.do, made.local, made.then = Do.SET, result, after
+            elif node.do is Do.CALL:
+                assert node.callee is not None
+                inside = within_step or node.within_step
+                made.do = Do.SET
+                target, made.local = made.local, ""
+                made.then = self.expand(node.callee, made.args, made.frames, inside, target, copy(node.then))
+                made.args = ()
+            elif node.do is not Do.ASSERT:
+                made.then = copy(node.then)
+                if node.do is Do.BRANCH:
+                    made.other = copy(node.other)
+        return first
+
+    @staticmethod
+    def propagate(procedure: Procedure, names: dict[str, Expr], number: int) -> None:
+        """Replace locals that are assigned once, and a constant: the limit of a loop, for example."""
+        times: dict[str, int] = {}
+        for node in procedure.nodes:
+            if node.local:
+                times[node.local] = times.get(node.local, 0) + 1
+        for node in procedure.nodes:
+            if node.do is Do.SET and times.get(node.local) == 1 and node.local not in procedure.params:
+                value = substitute(node.value, names)
+                if isinstance(value, int) and names[node.local] == f"{node.local}#{number}":
+                    names[node.local] = value
+
+    def reachable(self) -> list[FlatNode]:
+        """All nodes that can be reached, without the empty ones, numbered."""
+        todo = [self.entry]
+        reached: dict[int, FlatNode] = {}
+        while todo:
+            node = todo.pop()
+            if id(node) in reached:
+                continue
+            reached[id(node)] = node
+            node.then = node.then and _skip(node.then)
+            node.other = node.other and _skip(node.other)
+            todo.extend(node.successors())
+        for number, node in enumerate(reached.values()):
+            node.id = number
+        return list(reached.values())
+
+
+def _target(names: Mapping[str, Expr], local: str) -> str:
+    """The local that a node assigns; "" if it was replaced by its constant."""
+    name = names[local] if local else ""
+    return name if isinstance(name, str) else ""
+
+
+def _skip(node: FlatNode) -> FlatNode:
+    """The first node from here on that does something."""
+    seen = set()
+    while (node.do is Do.ATOMIC_END or (node.do is Do.SET and not node.local)) and node.then is not None:
+        if id(node) in seen:
+            break
+        seen.add(id(node))
+        node = node.then
+    return node

@@ -1,0 +1,225 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The stepped machine: threads over one small state, one atomic step at a time.
+
+``System`` compiles the threads' programs to ``i32 step(state, thread, choice)``, which a search engine calls by
+address; it knows the initial state, and says what a thread is about to do.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pagelab.lang.declare import Lock, Table, table_of
+from pagelab.lang.flatten import FlatNode, Flattener, Frame
+from pagelab.lang.layout import Layout
+from pagelab.lang.llvm_emit import DECLARATIONS
+from pagelab.lang.native import compile_text, tables_of
+from pagelab.lang.parse import parse
+from pagelab.lang.slots import Slots
+from pagelab.lang.stepped_text import BLOCKED, ENDED, FAULTED, NOT_BEGUN, SteppedThread
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+#: The local that holds what an invariant returns.
+_RETURNED = "returned"
+#: Bytes of a pc.
+PC_BYTES = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Thread:
+    """A thread of a scenario: what it runs, with which constant arguments, and what to call it.
+
+    ``daemon``: it need not come to its end, like a kernel thread that waits for work.
+    """
+
+    name: str
+    function: Callable[..., object]
+    args: tuple[int, ...] = ()
+    daemon: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SteppedFault:
+    """A place where a step can fault."""
+
+    what: str
+    frame: Frame
+
+
+class System:
+    """Threads compiled to steps, for the constants, features and probes of this moment.
+
+    :param threads: what runs.
+    :param invariants: functions without arguments that return whether a state is good; checked in every state.
+    :param tables: tables that the state must hold even if no thread touches them.
+    :raises SubsetError: for source outside the modelling language.
+    """
+
+    def __init__(
+        self,
+        threads: Sequence[Thread],
+        invariants: Sequence[Callable[[], bool]] = (),
+        tables: Iterable[object] = (),
+    ) -> None:
+        self.threads = list(threads)
+        self.invariants = list(invariants)
+        graphs = parse([*(t.function for t in threads), *invariants])
+        checked = [Flattener(graphs[f], (), result=_RETURNED) for f in invariants]
+        self.programs = [Flattener(graphs[t.function], t.args) for t in threads]
+        self.slots = [Slots(program) for program in self.programs]
+        touched = tables_of(graphs.values()) | {table_of(t) for t in tables}
+        widths = {(t.name, name): 1 for t in touched for name in t.fields}
+        self.layout = Layout(touched, widths, packed=True)
+        self.bases: list[int] = []
+        used = self.layout.bytes
+        for slots in self.slots:
+            self.bases.append(used)
+            used += PC_BYTES + slots.count
+        self.used = used
+        self.bytes = -(-used // 8) * 8
+        self.faults: list[SteppedFault] = []
+        self.text = self._text(checked)
+        self._engine, self.address = compile_text(self.text, ["step", "good"], optimise=False)
+        kind = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_int32, ctypes.c_int32)
+        self._step = kind(self.address["step"])
+        self._good = kind(self.address["good"])
+
+    def _fault(self, what: str, node: FlatNode) -> int:
+        self.faults.append(SteppedFault(what, node.frames[-1]))
+        return len(self.faults) - 1
+
+    def _text(self, checked: list[Flattener]) -> str:
+        lines = [DECLARATIONS]
+        for i, (program, slots) in enumerate(zip(self.programs, self.slots, strict=True)):
+            lines += SteppedThread(i, program, slots, self.bases[i], self.layout, self._fault).lines
+        lines += _dispatch("step", len(self.programs), "thread", ENDED)
+        # An invariant is a thread that runs to its end in one go and says by its result whether it came through.
+        for i, program in enumerate(checked):
+            for node in program.nodes:
+                node.begins_step = node is program.end
+            lines += _Invariant(i, program, self.layout, self._fault).lines
+        lines += _dispatch("good", len(checked), "invariant", 1)
+        return "\n".join(lines) + "\n"
+
+    # ---- states
+
+    def initial(self, setup: Callable[[], object] | None = None) -> npt.NDArray[np.uint8]:
+        """The state in which all threads stand before their first step, after ``setup`` has run in CPython.
+
+        :raises ModelFault: if the setup faults.
+        :raises ValueError: if a value does not fit the byte that states have for it.
+        """
+        import numpy as np
+
+        for table in self.layout.tables:
+            table.reset()
+        if setup is not None:
+            setup()
+        state = np.zeros(self.bytes, np.uint8)
+        for table, laid in self.layout.tables.items():
+            rows = self.layout.view(table, state).reshape(-1)
+            for name in laid.fields:
+                for i, row in enumerate(table.rows):
+                    value = getattr(row, name)
+                    number = int(value.held) if isinstance(value, Lock) else int(value)
+                    if not -128 <= number < 128:
+                        raise ValueError(f"{table.name}[{i}].{name} is {number} at the start: states hold -128 to 127")
+                    rows[name][i] = number
+        for i in range(len(self.threads)):
+            self.step(state, i)
+        return state
+
+    def step(self, state: npt.NDArray[np.uint8], thread: int, choice: int = 0) -> int:
+        """Take a step in place; what it returns is told in :mod:`pagelab.lang.stepped_text`.
+
+        After BLOCKED and from FAULTED on, the state is not to be used any more.
+        """
+        return int(self._step(state.ctypes.data, thread, choice))
+
+    def good(self, state: npt.NDArray[np.uint8], invariant: int) -> int:
+        """Whether an invariant holds in a state: 1 if it does, 0 if not, or a fault."""
+        return int(self._good(state.ctypes.data, invariant, 0))
+
+    def pc(self, state: npt.NDArray[np.uint8], thread: int) -> int:
+        """Number of the stop that a thread stands at."""
+        base = self.bases[thread]
+        return int(state[base]) | int(state[base + 1]) << 8
+
+    def node(self, state: npt.NDArray[np.uint8], thread: int) -> FlatNode:
+        """What a thread does next."""
+        pc = self.pc(state, thread)
+        assert pc != NOT_BEGUN
+        return self.slots[thread].entries[pc - 1]
+
+    def ended(self, state: npt.NDArray[np.uint8], thread: int) -> bool:
+        """Whether a thread has come to its end."""
+        return self.node(state, thread) is self.programs[thread].end
+
+    def rows(self, table: object, state: npt.NDArray[np.uint8]) -> npt.NDArray[np.void]:
+        """The rows of a table or record in a state: a view."""
+        return self.layout.view(table_of(table), state)
+
+    def idle(self, state: npt.NDArray[np.uint8]) -> bool:
+        """Whether all threads but daemons have ended."""
+        return all(self.ended(state, i) for i, thread in enumerate(self.threads) if not thread.daemon)
+
+    @property
+    def tables(self) -> list[Table[object]]:
+        """The tables in a state."""
+        return list(self.layout.tables)
+
+
+class _Invariant(SteppedThread):
+    """The text of ``i32 @invariant.N(ptr %s, i32 %choice)``: 0 bad, 1 good, or a fault."""
+
+    def __init__(self, number: int, program: Flattener, layout: Layout, fault: Callable[[str, FlatNode], int]) -> None:
+        super().__init__(number, program, Slots(program), 0, layout, fault)
+        self.lines[0] = self.lines[0].replace("@thread.", "@invariant.")
+
+    def write(self) -> None:
+        for name in sorted({node.local for node in self.program.nodes if node.local}):
+            self.emit(f'%"l{name}" = alloca i64')
+        self.emit(f"br label %{self.target(self.program.entry)}")
+        self.lines += ["blocked:", f"  ret i32 {BLOCKED}", "nochoice:", f"  ret i32 {BLOCKED}"]
+        for node in self.program.nodes:
+            self.node = node
+            self.lines.append(f"n{node.id}:")
+            if node is self.program.end:
+                good = self.value(f"icmp ne i64 {self.get(_RETURNED)}, 0")
+                self.emit(f"ret i32 {self.value(f'zext i1 {good} to i32')}")
+            else:
+                self.write_node(node)
+
+    def target(self, node: FlatNode | None) -> str:
+        assert node is not None
+        return f"n{node.id}"
+
+    def get(self, local: str) -> str:
+        return self.value(f'load i64, ptr %"l{local}"')
+
+    def set(self, local: str, x: str) -> None:
+        if local:
+            self.emit(f'store i64 {x}, ptr %"l{local}"')
+
+
+def _dispatch(name: str, count: int, target: str, otherwise: int) -> list[str]:
+    """``i32 @name(ptr, i32 which, i32 choice)``, which calls one of the targets."""
+    cases = " ".join(f"i32 {i}, label %t{i}" for i in range(count))
+    lines = [
+        f"define i32 @{name}(ptr noalias %s, i32 %which, i32 %choice) {{",
+        f"  switch i32 %which, label %none [{cases}]",
+        "none:",
+        f"  ret i32 {otherwise}",
+    ]
+    for i in range(count):
+        lines += [f"t{i}:", f"  %r{i} = tail call i32 @{target}.{i}(ptr %s, i32 %choice)", f"  ret i32 %r{i}"]
+    return [*lines, "}"]
+
+
+__all__ = ["FAULTED", "SteppedFault", "System", "Thread"]

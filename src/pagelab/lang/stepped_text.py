@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Stepped code: one thread's program to LLVM IR text, as a function that takes one step in a state.
+
+The state holds, behind the tables, for each thread the number of the node it stops at (two bytes) and its slots.  A
+step does what its node does and then all local work, up to the next node at which others may come in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from pagelab.lang.flatten import FlatNode, Flattener
+from pagelab.lang.graph import Do, Place
+from pagelab.lang.layout import Layout
+from pagelab.lang.llvm_emit import Emitter
+from pagelab.lang.slots import Slots
+
+#: What step() returns; from FAULTED on it is FAULTED plus the number of the fault.
+BLOCKED, STEPPED, ENDED, NO_CHOICE, MORE_CHOICES, FAULTED = 0, 1, 2, 3, 4, 16
+#: Number of a thread's first stop is 1; a thread at 0 has not begun.
+NOT_BEGUN = 0
+
+
+class SteppedThread(Emitter):
+    """The text of ``i32 @thread.N(ptr %s, i32 %choice)``.
+
+    :param base: first byte of the thread in the state.
+    :param fault: gives a fault a number; called with what it is and the node.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        program: Flattener,
+        slots: Slots,
+        base: int,
+        layout: Layout,
+        fault: Callable[[str, FlatNode], int],
+        checks: str = "all",
+    ) -> None:
+        super().__init__(layout, checks)
+        self.program, self.slots, self.base, self.fault = program, slots, base, fault
+        self.node = program.entry
+        self.pc = {node.id: i + 1 for i, node in enumerate(slots.entries)}
+        self.stops: dict[int, FlatNode] = {}
+        self.lines.append(f"define internal i32 @thread.{number}(ptr noalias %s, i32 %choice) nounwind {{")
+        self.write()
+        self.lines.append("}")
+
+    def write(self) -> None:
+        assigned = sorted({node.local for node in self.program.nodes if node.local} - self.slots.slot.keys())
+        for name in assigned:
+            self.emit(f'%"l{name}" = alloca i64')
+        self.emit("%result = alloca i32")
+        self.emit(f"store i32 {STEPPED}, ptr %result")
+        pc = self.value(f"load i16, ptr {self.at(self.base)}, align 1")
+        cases = " ".join(f"i16 {number}, label %e{node_id}" for node_id, number in self.pc.items())
+        self.emit(f"switch i16 {pc}, label %ended [i16 {NOT_BEGUN}, label %begin {cases}]")
+        for label, result in (("ended", ENDED), ("blocked", BLOCKED), ("nochoice", NO_CHOICE)):
+            self.lines.append(f"{label}:")
+            self.emit(f"ret i32 {result}")
+        self.lines.append("begin:")
+        self.emit(f"br label %{self.target(self.program.entry)}")
+        for node in self.slots.entries:
+            self.lines.append(f"e{node.id}:")
+            if node is self.program.end:
+                self.emit("br label %ended")
+            elif node.id in self.slots.chooses:
+                self.emit(f"br label %n{node.id}")
+            else:
+                only = self.value("icmp eq i32 %choice, 0")
+                self.emit(f"br i1 {only}, label %n{node.id}, label %nochoice")
+        for node in self.program.nodes:
+            if node is not self.program.end:
+                self.node = node
+                self.lines.append(f"n{node.id}:")
+                self.write_node(node)
+        for node in self.stops.values():
+            self.lines.append(f"y{node.id}:")
+            for slot in self.slots.zero[node.id]:
+                self.emit(f"store i8 0, ptr {self.at(self.base + 2 + slot)}")
+            self.emit(f"store i16 {self.pc[node.id]}, ptr {self.at(self.base)}, align 1")
+            self.emit(f"ret i32 {self.value('load i32, ptr %result')}")
+
+    # ---- pieces
+
+    def at(self, offset: int) -> str:
+        return self.value(f"getelementptr i8, ptr %s, i64 {offset}")
+
+    def get(self, local: str) -> str:
+        if local not in self.slots.slot:
+            return self.value(f'load i64, ptr %"l{local}"')
+        x = self.value(f"load i8, ptr {self.at(self.base + 2 + self.slots.slot[local])}")
+        return self.value(f"sext i8 {x} to i64")
+
+    def set(self, local: str, x: str) -> None:
+        if not local:
+            return
+        if local not in self.slots.slot:
+            self.emit(f'store i64 {x}, ptr %"l{local}"')
+            return
+        if x.startswith("%"):
+            good = self.value(f"icmp ult i64 {self.value(f'add i64 {x}, 128')}, 256")
+            self.fault_unless(good, f"local {local.split('#')[0]} does not fit the 8 bits of a slot")
+            x = self.value(f"trunc i64 {x} to i8")
+        self.emit(f"store i8 {x}, ptr {self.at(self.base + 2 + self.slots.slot[local])}")
+
+    def report(self, what: str, value: str = "0", bound: str = "0") -> None:
+        """The fault's number is the result; where it is, the state before the step says."""
+        self.emit(f"ret i32 {FAULTED + self.fault(what, self.node)}")
+
+    def target(self, node: FlatNode | None) -> str:
+        assert node is not None, "an edge leads nowhere"
+        if node.begins_step:
+            self.stops[node.id] = node
+            return f"y{node.id}"
+        return f"n{node.id}"
+
+    def place_of(self, node: FlatNode) -> Place:
+        assert node.place is not None
+        return node.place
+
+    # ---- nodes
+
+    def write_node(self, node: FlatNode) -> None:
+        match node.do:
+            case Do.SET:
+                self.set(node.local, self.expression(node.value))
+            case Do.LOAD:
+                self.set(node.local, self.load(self.place_of(node)))
+            case Do.STORE:
+                self.store(self.place_of(node), self.expression(node.value))
+            case Do.LOCK:
+                free = self.value(f"icmp eq i64 {self.load(self.place_of(node))}, 0")
+                self.go_on_if(free)
+                self.store(self.place_of(node), "1")
+            case Do.UNLOCK:
+                held = self.value(f"icmp ne i64 {self.load(self.place_of(node))}, 0")
+                self.fault_unless(held, f"{node.place} given back that nobody holds")
+                self.store(self.place_of(node), "0")
+            case Do.TRYLOCK:
+                free = self.value(f"icmp eq i64 {self.load(self.place_of(node))}, 0")
+                self.store(self.place_of(node), "1")
+                self.set(node.local, self.value(f"zext i1 {free} to i64"))
+            case Do.WAIT:
+                self.go_on_if(self.truth(node.value))
+            case Do.CHOOSE:
+                self.choose(node)
+            case Do.ASSERT:
+                self.report(node.text)
+                return
+            case Do.BRANCH:
+                truth = self.truth(node.value)
+                self.emit(f"br i1 {truth}, label %{self.target(node.then)}, label %{self.target(node.other)}")
+                return
+            case _:
+                pass  # the beginning of a section, a boundary of irqs-off: the step itself is all there is
+        self.emit(f"br label %{self.target(node.then)}")
+
+    def go_on_if(self, condition: str) -> None:
+        """The step cannot be taken otherwise; what it changed so far, the searcher throws away."""
+        self.count += 1
+        self.emit(f"br i1 {condition}, label %w{self.count}, label %blocked")
+        self.lines.append(f"w{self.count}:")
+
+    def choose(self, node: FlatNode) -> None:
+        low, high = (self.expression(e) for e in node.args)
+        chosen = self.value(f"add i64 {low}, {self.value('zext i32 %choice to i64')}")
+        good = self.value(f"icmp slt i64 {chosen}, {high}")
+        self.count += 1
+        self.emit(f"br i1 {good}, label %w{self.count}, label %nochoice")
+        self.lines.append(f"w{self.count}:")
+        more = self.value(f"icmp slt i64 {self.value(f'add i64 {chosen}, 1')}, {high}")
+        self.emit(f"store i32 {self.value(f'select i1 {more}, i32 {MORE_CHOICES}, i32 {STEPPED}')}, ptr %result")
+        self.set(node.local, chosen)
