@@ -42,6 +42,20 @@ class ModelFault(AssertionError):
     """The model did what the kernel must never do: a wild index, a value too large, a lock taken twice."""
 
 
+class Stepper(typing.Protocol):
+    """Who decides when a thread that runs in CPython takes its next step, if anybody does."""
+
+    def irqs_off(self, cpu: int) -> None: ...
+    def irqs_on(self, cpu: int) -> None: ...
+    def begin_atomic(self) -> None: ...
+    def end_atomic(self) -> None: ...
+    def choose(self, low: int, high: int) -> int: ...
+
+
+#: None while the model simply runs; see pagelab.check.cpython.
+stepper: Stepper | None = None
+
+
 class Lock:
     """A lock field: ``with row.lock:`` or ``lock(row.lock)``, ``trylock(row.lock)``, ``unlock(row.lock)``."""
 
@@ -50,51 +64,73 @@ class Lock:
     def __init__(self) -> None:
         self.held = False
 
-    def __enter__(self) -> None:
+    def take(self) -> None:
+        """Take it; alone nobody waits, so a lock that is held is a deadlock."""
         if self.held:
             raise ModelFault("lock taken that is already held, by one thread: a deadlock")
         self.held = True
 
+    def try_to_take(self) -> bool:
+        """Take it unless somebody holds it; whether it was taken."""
+        taken = not self.held
+        self.held = True
+        return taken
+
+    def give_back(self) -> None:
+        """Somebody else may take it."""
+        if not self.held:
+            raise ModelFault("lock given back that nobody holds")
+        self.held = False
+
+    def __enter__(self) -> None:
+        self.take()
+
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.held = False
+        if kind is None or self.held:
+            self.give_back()
 
 
 def lock(lock: Lock) -> None:
     """Take a lock that some later unlock() gives back, where no with-section can."""
-    lock.__enter__()
+    lock.take()
 
 
 def trylock(lock: Lock) -> bool:
     """Take the lock unless somebody holds it; say whether it was taken."""
-    if lock.held:
-        return False
-    lock.held = True
-    return True
+    return lock.try_to_take()
 
 
 def unlock(lock: Lock) -> None:
     """Give back a lock that lock() or trylock() took."""
-    if not lock.held:
-        raise ModelFault("lock given back that nobody holds")
-    lock.held = False
+    lock.give_back()
 
 
 @contextmanager
 def irqs_off(cpu: int) -> Iterator[None]:
-    """A section of this CPU that no interrupt can enter.  One thread alone cannot tell; the checker can."""
+    """A section of this CPU that no other context of it can enter.  One thread alone cannot tell; the checker can."""
+    if stepper is None:
+        yield
+        return
+    stepper.irqs_off(cpu)
     yield
+    stepper.irqs_on(cpu)
 
 
 @contextmanager
 def atomic() -> Iterator[None]:
     """A section that is one step: nobody comes in between.  For models coarser than single loads and stores."""
+    if stepper is None:
+        yield
+        return
+    stepper.begin_atomic()
     yield
+    stepper.end_atomic()
 
 
 def wait_until(condition: bool) -> None:
-    """Go on when the condition holds.  It is one step with what is read for it; within ``atomic()``, with the section.
+    """Within ``atomic()``: the section can be entered only when the condition holds.
 
     :raises ModelFault: in a run of one thread, where nobody could make it true.
     """
@@ -106,7 +142,7 @@ def choose(low: int, high: int) -> int:
     """Any of ``low`` to ``high - 1``: a checker tries them all, a run takes the first.  At most one a step."""
     if low >= high:
         raise ModelFault(f"nothing to choose from {low} to {high - 1}")
-    return low
+    return low if stepper is None else stepper.choose(low, high)
 
 
 class Field(typing.NamedTuple):

@@ -73,7 +73,7 @@ class Flattener:
     def __init__(self, procedure: Procedure, args: tuple[int, ...], result: str = "") -> None:
         self.instances = 0
         self.end = FlatNode(Do.RETURN, ((procedure.name, procedure.file, procedure.line),), begins_step=True)
-        self.entry = _skip(self.expand(procedure, args, (), False, result, self.end))
+        self.entry = _skip(self.expand(procedure, args, (), None, result, self.end))
         self.nodes = self.reachable()
 
     def expand(
@@ -81,11 +81,15 @@ class Flattener:
         procedure: Procedure,
         args: tuple[Expr, ...],
         frames: tuple[Frame, ...],
-        within_step: bool,
+        around: Node | None,
         result: str,
         after: FlatNode,
     ) -> FlatNode:
-        """A copy of a procedure; its first node.  ``result`` is assigned what it returns, ``after`` follows it."""
+        """A copy of a procedure; its first node.
+
+        ``around``: the call, with the sections that it stands in; ``result`` is assigned what it returns, ``after``
+        follows it.
+        """
         self.instances += 1
         number = self.instances
         assigned = {node.local for node in procedure.nodes if node.local}
@@ -111,11 +115,14 @@ class Flattener:
                 node = node.then if value else node.other
             assert node is not None, f"{procedure.name}: an edge leads nowhere"
             if id(node) not in copies:
-                inside = within_step or node.within_step
+                # Sections within sections of their kind change nothing.
+                inside = node.within_step or (around is not None and around.within_step)
+                irqs_off = node.irqs_off or (around is not None and around.irqs_off)
+                folded = irqs_off and node.do in (Do.IRQS_OFF, Do.IRQS_ON)
                 copies[id(node)] = FlatNode(
-                    node.do,
+                    Do.SET if folded else node.do,
                     (*frames, (procedure.name, procedure.file, node.line)),
-                    begins_step=node.do in SHARED and not inside,
+                    begins_step=node.do in SHARED and not inside and not folded,
                     local=_target(names, node.local),
                     value=substitute(node.value, names),
                     place=node.place
@@ -133,10 +140,15 @@ class Flattener:
                 made.do, made.local, made.then = Do.SET, result, after
             elif node.do is Do.CALL:
                 assert node.callee is not None
-                inside = within_step or node.within_step
+                call = Node(
+                    Do.CALL,
+                    node.line,
+                    within_step=node.within_step or (around is not None and around.within_step),
+                    irqs_off=node.irqs_off or (around is not None and around.irqs_off),
+                )
                 made.do = Do.SET
                 target, made.local = made.local, ""
-                made.then = self.expand(node.callee, made.args, made.frames, inside, target, copy(node.then))
+                made.then = self.expand(node.callee, made.args, made.frames, call, target, copy(node.then))
                 made.args = ()
             elif node.do is not Do.ASSERT:
                 made.then = copy(node.then)

@@ -80,6 +80,7 @@ class Node:
     then: Node | None = None
     other: Node | None = None
     within_step: bool = False  # inside an atomic section
+    irqs_off: bool = False  # inside an irqs-off section
 
     @property
     def shared(self) -> bool:

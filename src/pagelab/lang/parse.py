@@ -93,6 +93,7 @@ class _Parser:
         self.loops: list[_Loop] = []
         self.releases: list[Node] = []  # what the open with-sections do when left, outermost first
         self.sections = 0  # atomic sections that are open
+        self.irqs_off = 0  # irqs-off sections that are open
         self.temporaries = 0
         self.dangling: Dangling = []
         params = self.parameters(tree)
@@ -135,6 +136,7 @@ class _Parser:
     def emit(self, node: Node) -> Node:
         """Append a node: every dangling edge leads to it, its ``then`` edge dangles."""
         node.within_step = self.sections > 0
+        node.irqs_off = self.irqs_off > 0
         self.connect(self.dangling, node)
         self.dangling = [] if node.do is Do.RETURN else [(node, False)]
         return node
@@ -364,15 +366,9 @@ class _Parser:
         return local or 0
 
     def wait(self, e: ast.Call) -> Expr:
-        """One step with all that the condition reads."""
-        opens = self.sections == 0
-        if opens:
-            self.open_section(e.lineno)
-        value = self.expression(e.args[0])
-        self.emit(Node(Do.WAIT, e.lineno, value=value))
-        if opens:
-            self.sections -= 1
-            self.emit(Node(Do.ATOMIC_END, e.lineno))
+        if self.sections == 0:
+            self.fail("wait_until() belongs into `with atomic():`, which makes one step of it and what it reads")
+        self.emit(Node(Do.WAIT, e.lineno, value=self.expression(e.args[0])))
         return 0
 
     def open_section(self, line: int) -> None:
@@ -559,6 +555,7 @@ class _Parser:
             if isinstance(e, ast.Call) and self.names.lookup(e.func) is declare.irqs_off and len(e.args) == 1:
                 cpu = self.stable(self.expression(e.args[0]))
                 self.emit(Node(Do.IRQS_OFF, s.lineno, value=cpu))
+                self.irqs_off += 1
                 self.releases.append(Node(Do.IRQS_ON, s.lineno, value=cpu))
             elif isinstance(e, ast.Call) and self.names.lookup(e.func) is declare.atomic and not e.args:
                 self.open_section(s.lineno)
@@ -572,6 +569,7 @@ class _Parser:
         if self.dangling:
             self.release(opened)
         self.sections -= sum(node.do is Do.ATOMIC_END for node in self.releases[opened:])
+        self.irqs_off -= sum(node.do is Do.IRQS_ON for node in self.releases[opened:])
         del self.releases[opened:]
 
     def stable(self, e: Expr) -> Expr:
@@ -584,8 +582,12 @@ class _Parser:
 
     def release(self, down_to: int) -> None:
         """Leave the with-sections opened since, innermost first."""
+        sections, irqs_off = self.sections, self.irqs_off
         for node in reversed(self.releases[down_to:]):
+            self.sections -= node.do is Do.ATOMIC_END
+            self.irqs_off -= node.do is Do.IRQS_ON
             self.emit(Node(node.do, self.line, value=node.value, place=node.place))
+        self.sections, self.irqs_off = sections, irqs_off
 
     def return_statement(self, s: ast.Return) -> None:
         value: Expr = 0

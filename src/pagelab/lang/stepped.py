@@ -58,6 +58,7 @@ class System:
     :param threads: what runs.
     :param invariants: functions without arguments that return whether a state is good; checked in every state.
     :param tables: tables that the state must hold even if no thread touches them.
+    :param cpus: CPUs that irqs-off sections name.  A section keeps the other contexts of its CPU from entering one.
     :raises SubsetError: for source outside the modelling language.
     """
 
@@ -66,6 +67,8 @@ class System:
         threads: Sequence[Thread],
         invariants: Sequence[Callable[[], bool]] = (),
         tables: Iterable[object] = (),
+        *,
+        cpus: int = 0,
     ) -> None:
         self.threads = list(threads)
         self.invariants = list(invariants)
@@ -77,14 +80,15 @@ class System:
         widths = {(t.name, name): 1 for t in touched for name in t.fields}
         self.layout = Layout(touched, widths, packed=True)
         self.bases: list[int] = []
-        used = self.layout.bytes
+        self.cpus = cpus
+        used = self.layout.bytes + cpus
         for slots in self.slots:
             self.bases.append(used)
             used += PC_BYTES + slots.count
         self.used = used
         self.bytes = -(-used // 8) * 8
         self.faults: list[SteppedFault] = []
-        self.text = self._text(checked)
+        self.text = self._text(checked, cpus)
         self._engine, self.address = compile_text(self.text, ["step", "good"], optimise=False)
         kind = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_int32, ctypes.c_int32)
         self._step = kind(self.address["step"])
@@ -94,10 +98,10 @@ class System:
         self.faults.append(SteppedFault(what, node.frames[-1]))
         return len(self.faults) - 1
 
-    def _text(self, checked: list[Flattener]) -> str:
+    def _text(self, checked: list[Flattener], cpus: int) -> str:
         lines = [DECLARATIONS]
         for i, (program, slots) in enumerate(zip(self.programs, self.slots, strict=True)):
-            lines += SteppedThread(i, program, slots, self.bases[i], self.layout, self._fault).lines
+            lines += SteppedThread(i, program, slots, self.bases[i], self.layout, self._fault, cpus).lines
         lines += _dispatch("step", len(self.programs), "thread", ENDED)
         # An invariant is a thread that runs to its end in one go and says by its result whether it came through.
         for i, program in enumerate(checked):

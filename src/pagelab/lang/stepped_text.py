@@ -25,6 +25,7 @@ class SteppedThread(Emitter):
     """The text of ``i32 @thread.N(ptr %s, i32 %choice)``.
 
     :param base: first byte of the thread in the state.
+    :param cpus: how many CPUs there are; each has a byte behind the tables for its irqs-off section.
     :param fault: gives a fault a number; called with what it is and the node.
     """
 
@@ -36,9 +37,10 @@ class SteppedThread(Emitter):
         base: int,
         layout: Layout,
         fault: Callable[[str, FlatNode], int],
-        checks: str = "all",
+        cpus: int = 0,
     ) -> None:
-        super().__init__(layout, checks)
+        super().__init__(layout, "all")
+        self.cpus = cpus
         self.program, self.slots, self.base, self.fault = program, slots, base, fault
         self.node = program.entry
         self.pc = {node.id: i + 1 for i, node in enumerate(slots.entries)}
@@ -146,6 +148,13 @@ class SteppedThread(Emitter):
                 self.go_on_if(self.truth(node.value))
             case Do.CHOOSE:
                 self.choose(node)
+            case Do.IRQS_OFF:
+                token = self.irq_token(node)
+                free = self.value(f"icmp eq i8 {self.value(f'load i8, ptr {token}')}, 0")
+                self.go_on_if(free)
+                self.emit(f"store i8 1, ptr {token}")
+            case Do.IRQS_ON:
+                self.emit(f"store i8 0, ptr {self.irq_token(node)}")
             case Do.ASSERT:
                 self.report(node.text)
                 return
@@ -154,7 +163,7 @@ class SteppedThread(Emitter):
                 self.emit(f"br i1 {truth}, label %{self.target(node.then)}, label %{self.target(node.other)}")
                 return
             case _:
-                pass  # the beginning of a section, a boundary of irqs-off: the step itself is all there is
+                pass  # the beginning of a section: the step itself is all there is
         self.emit(f"br label %{self.target(node.then)}")
 
     def go_on_if(self, condition: str) -> None:
@@ -162,6 +171,12 @@ class SteppedThread(Emitter):
         self.count += 1
         self.emit(f"br i1 {condition}, label %w{self.count}, label %blocked")
         self.lines.append(f"w{self.count}:")
+
+    def irq_token(self, node: FlatNode) -> str:
+        """The byte of a CPU that says whether some context runs there with irqs off."""
+        cpu = self.expression(node.value)
+        self.fault_unless(self.value(f"icmp ult i64 {cpu}, {self.cpus}"), f"no such CPU among {self.cpus}")
+        return self.value(f"getelementptr i8, ptr {self.at(self.layout.bytes)}, i64 {cpu}")
 
     def choose(self, node: FlatNode) -> None:
         low, high = (self.expression(e) for e in node.args)
