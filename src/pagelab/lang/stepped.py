@@ -35,13 +35,15 @@ PC_BYTES = 2
 class Thread:
     """A thread of a scenario: what it runs, with which constant arguments, and what to call it.
 
-    ``daemon``: it need not come to its end, like a kernel thread that waits for work.
+    ``daemon``: it need not come to its end, like a kernel thread that waits for work.  ``cpu``: where it runs, -1 if
+    that does not matter; for people, the steps do not depend on it.
     """
 
     name: str
     function: Callable[..., object]
     args: tuple[int, ...] = ()
     daemon: bool = False
+    cpu: int = -1
 
 
 @dataclass(frozen=True, slots=True)

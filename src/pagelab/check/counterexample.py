@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A schedule told step by step: who did what, at which line, with which effect; and run again in CPython."""
+
+from __future__ import annotations
+
+import linecache
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pagelab.check.cpython import CPythonRun, NotEnabled, differences
+from pagelab.check.search import Outcome, Schedule
+from pagelab.lang.graph import FOLD, Do, Expr, Place
+from pagelab.lang.stepped import System
+from pagelab.lang.stepped_text import FAULTED
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from pagelab.check.model_file import Model
+    from pagelab.lang.flatten import FlatNode
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step of a counterexample.  ``effect``: what was read, written, taken or given back, in words."""
+
+    step: int
+    cpu: int
+    thread: str
+    function: str
+    file: str
+    line: int
+    source: str
+    effect: str
+
+    def to_json(self) -> dict[str, Any]:
+        """As the contract of ``check --json`` has it."""
+        return asdict(self)
+
+
+class Teller:
+    """Follows a schedule in the compiled machine and puts each step into words."""
+
+    def __init__(self, system: System) -> None:
+        self.system = system
+
+    def tell(self, initial: npt.NDArray[np.uint8], schedule: Schedule) -> list[Step]:
+        """The steps of a schedule from the initial state on."""
+        told = []
+        state = initial.copy()
+        for number, (thread, choice) in enumerate(schedule.steps, 1):
+            node = self.system.node(state, thread)
+            before = state.copy()
+            result = self.system.step(state, thread, choice)
+            effect = self.effect(node, thread, before, state)
+            if result >= FAULTED:
+                fault = self.system.faults[result - FAULTED]
+                effect = "; ".join(part for part in (effect, f"fails: {fault.what}") if part)
+            function, file, line = node.frames[-1]
+            named = self.system.threads[thread]
+            source = linecache.getline(file, line).strip()
+            told.append(Step(number, named.cpu, named.name, function, file, line, source, effect))
+        return told
+
+    # ---- effects
+
+    def value(self, e: Expr, thread: int, state: npt.NDArray[np.uint8]) -> int:
+        """The value of an expression where a thread stands: all locals that it needs are in slots there."""
+        if isinstance(e, int):
+            return e
+        if isinstance(e, str):
+            slots = self.system.slots[thread]
+            at = self.system.bases[thread] + 2 + slots.slot[e]
+            return int(state[at : at + 1].view("i1")[0])
+        return int(FOLD[e.op](self.value(e.a, thread, state), self.value(e.b, thread, state)))
+
+    def name(self, place: Place, thread: int, state: npt.NDArray[np.uint8]) -> tuple[str, tuple[int, ...]]:
+        """``table[1].field`` and the indices."""
+        indices = tuple(self.value(index, thread, state) for index in place.indices)
+        return f"{place.table.name}{list(indices) if indices else ''}.{place.field.name}", indices
+
+    def effect(self, node: FlatNode, thread: int, before: npt.NDArray[np.uint8], after: npt.NDArray[np.uint8]) -> str:
+        changed = self.changes(before, after)
+        if node.place is None:
+            if node.do in (Do.IRQS_OFF, Do.IRQS_ON):
+                words = "irqs off" if node.do is Do.IRQS_OFF else "irqs on"
+                return f"{words} on CPU {self.value(node.value, thread, before)}"
+            return ", ".join(changed)
+        name, indices = self.name(node.place, thread, before)
+        if node.do is Do.LOAD:
+            row = self.system.rows(node.place.table, before)[indices]
+            return f"reads {name} = {int(row[node.place.field.name])}"
+        if node.do is Do.STORE:
+            return ", ".join(changed) or f"{name} stays as it is"
+        if node.do is Do.TRYLOCK:
+            return f"gets {name}" if changed else f"does not get {name}"
+        return f"{'takes' if node.do is Do.LOCK else 'gives back'} {name}"
+
+    def changes(self, before: npt.NDArray[np.uint8], after: npt.NDArray[np.uint8]) -> list[str]:
+        """Fields of the tables that differ between two states."""
+        found = []
+        for table in self.system.tables:
+            old, new = (self.system.rows(table, state) for state in (before, after))
+            for field in table.fields:
+                for index in np.ndindex(old.shape):  # one empty index for a record
+                    was, now = int(old[field][index]), int(new[field][index])
+                    if was != now:
+                        at = f"[{', '.join(map(str, index))}]" if index else ""
+                        found.append(f"{table.name}{at}.{field}: {was} → {now}")
+        return found
+
+
+def confirm(model: Model, system: System, outcome: Outcome) -> BaseException | None:
+    """Run a counterexample in CPython, comparing all tables after each step; returns what the last step raised.
+
+    :raises RuntimeError: if CPython and the compiled machine disagree: a defect of pagelab.
+    """
+    assert outcome.schedule is not None
+    state = system.initial(model.setup)
+    with CPythonRun(model.threads, system.tables) as run:
+        for number, (thread, choice) in enumerate(outcome.schedule.steps, 1):
+            result = system.step(state, thread, choice)
+            try:
+                run.step(thread, choice)
+            except NotEnabled as error:
+                raise RuntimeError(f"CPython cannot take step {number}: {error}") from error
+            except AssertionError as error:
+                if result < FAULTED:
+                    raise RuntimeError(f"CPython fails at step {number}: {error}") from error
+                return error
+            if result >= FAULTED:
+                # Faults of the small state (a value that does not fit a byte) are not CPython's.
+                return None
+            unequal = differences(system.tables, lambda table: system.rows(table, state))
+            if unequal:
+                raise RuntimeError(f"after step {number} CPython and compiled code disagree: {unequal[0]}")
+    return None
+
+
+def grouped(steps: Sequence[Step]) -> list[list[Step]]:
+    """Steps in a row that one thread takes at one line."""
+    groups: list[list[Step]] = []
+    for step in steps:
+        last = groups[-1][-1] if groups else None
+        if last is not None and (last.thread, last.file, last.line) == (step.thread, step.file, step.line):
+            groups[-1].append(step)
+        else:
+            groups.append([step])
+    return groups

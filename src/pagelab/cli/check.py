@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""``pagelab check``: explore every interleaving of a model, and show the shortest schedule that breaks it."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pagelab.errors import BadInput
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from pagelab.check.counterexample import Step
+    from pagelab.check.model_file import Model
+    from pagelab.check.search import Outcome
+
+EXAMPLE = """\
+example:
+  pagelab check examples/protocol_p.py --set DESIGN=3 --set C=2
+
+A model file defines threads(), and may define setup(), invariants(), cpus() and parameters; see
+docs/reference/language.md.  Each access to a shared field, each lock operation and each boundary of an irqs-off
+section is one step (unless the model says `with atomic():`); memory is sequentially consistent; nothing is reduced or
+approximated.
+
+exit status: 0 all hold, 1 something is violated, 4 a limit was reached first"""
+
+_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+
+
+def set_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the arguments."""
+    parser.add_argument("target", metavar="FILE.py", help="the model")
+    parser.add_argument("--set", metavar="NAME=VALUE", action="append", default=[], help="set a parameter of the model")
+    parser.add_argument("--unreduced", action="store_true", help="explore without any reduction (there is none yet)")
+    parser.add_argument("--max-states", metavar="N", type=int, default=1 << 31, help="give up at so many states")
+    parser.add_argument("--max-memory", metavar="M", default="", help="give up at so much memory, such as 4G")
+    parser.add_argument("--pdb", action="store_true", help="stop at the last step of a counterexample in the debugger")
+    parser.add_argument("--json", action="store_true", help="print one JSON document on stdout")
+    parser.epilog = EXAMPLE
+
+
+def memory_limit(text: str) -> int:
+    """Bytes of ``4G`` or ``500M``; by default three quarters of what the machine has free."""
+    if not text:
+        import os
+
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") * 3 // 4
+    match = re.fullmatch(r"(\d+)([KMGT]?)i?B?", text, re.IGNORECASE)
+    if match is None:
+        raise BadInput(f"--max-memory {text}: this is no amount of memory", "write 500M or 4G")
+    return int(match[1]) * _UNITS[match[2].upper()]
+
+
+def main(args: argparse.Namespace) -> int:
+    """Explore and report.
+
+    :returns: 0 holds, 1 violated, 4 inconclusive.
+    :raises BadInput: for a model that cannot be explored.
+    """
+    from rich.console import Console
+
+    from pagelab.check.counterexample import Teller, confirm
+    from pagelab.check.model_file import load_file
+    from pagelab.check.search import Search
+
+    if args.max_states < 1:
+        raise BadInput(f"--max-states {args.max_states}: the initial state alone is one", "give a larger number")
+    console = Console(stderr=True)
+    try:
+        model = load_file(Path(args.target), args.set)
+        system = model.system()
+        initial = system.initial(model.setup)
+    except SyntaxError as error:
+        raise BadInput(
+            f"{error.filename}:{error.lineno}: {error.msg}", "docs/reference/language.md says what a model may use"
+        ) from None
+    except (ValueError, AssertionError) as error:
+        raise BadInput(f"{args.target}: the initial state cannot be made: {error}") from None
+    search = Search(system, initial, max_states=args.max_states, max_memory=memory_limit(args.max_memory))
+    with console.status("exploring") as status:
+        outcome = search.run(lambda so_far: status.update(_progress(so_far)))
+    steps: list[Step] = []
+    raised: BaseException | None = None
+    if outcome.schedule is not None:
+        raised = confirm(model, system, outcome)
+        steps = Teller(system).tell(initial, outcome.schedule)
+    if args.json:
+        import msgspec
+
+        print(msgspec.json.format(msgspec.json.encode([document(model, outcome, steps)]), indent=2).decode())
+    else:
+        report(model, outcome, steps, Console(highlight=False))
+    if args.pdb and raised is not None:
+        import pdb
+
+        pdb.post_mortem(raised.__traceback__)
+    return {"holds": 0, "violated": 1}.get(outcome.verdict, 4)
+
+
+def _progress(outcome: Outcome) -> str:
+    rate = outcome.transitions / outcome.seconds / 1e6 if outcome.seconds else 0
+    return (
+        f"{outcome.states:,} states, {outcome.transitions:,} transitions ({rate:.1f} M/s), depth {outcome.depth}, "
+        f"{outcome.memory_bytes >> 20:,} MiB"
+    )
+
+
+def document(model: Model, outcome: Outcome, steps: list[Step]) -> dict[str, Any]:
+    """One element of the list that ``check --json`` prints."""
+    return {
+        "design": model.name,
+        "scenario": None,
+        "verdict": outcome.verdict,
+        "property": outcome.violation or None,
+        "states": outcome.states,
+        "transitions": outcome.transitions,
+        "depth": outcome.depth,
+        "seconds": round(outcome.seconds, 6),
+        "memory_bytes": outcome.memory_bytes,
+        "reduction": "none",
+        "counterexample": {"steps": [step.to_json() for step in steps]} if outcome.schedule is not None else None,
+    }
+
+
+def report(model: Model, outcome: Outcome, steps: list[Step], console: Console) -> None:
+    """The verdict with what it rests on, and the counterexample as a diagram with one column a thread."""
+    colour = {"holds": "green", "violated": "red"}.get(outcome.verdict, "yellow")
+    said = f": {outcome.violation}" if outcome.violation else ""
+    console.print(f"[bold]{model.name}[/]  [bold {colour}]{outcome.verdict}[/]{said}", soft_wrap=True)
+    console.print(
+        f"{len(model.threads)} threads, {_progress(outcome)}, {outcome.seconds:.2f} s; every load, store and lock "
+        "operation is a step, sequentially consistent, nothing reduced",
+        style="dim",
+        soft_wrap=True,
+    )
+    if steps:
+        console.print()
+        console.print(diagram(model, steps))
+
+
+def diagram(model: Model, steps: list[Step]) -> Any:
+    """Time runs downwards; steps in a row at one line of the source share a row."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from pagelab.check.counterexample import grouped
+
+    table = Table(show_lines=False, header_style="bold", expand=False)
+    table.add_column("step", justify="right", style="dim")
+    taking_part = [t.name for t in model.threads if any(step.thread == t.name for step in steps)]
+    for name in taking_part:
+        table.add_column(name)
+    for group in grouped(steps):
+        first = group[0]
+        cell = Text.assemble(
+            (f"{first.function}:{first.line}  ", "dim"),
+            first.source,
+            ("\n" + "\n".join(step.effect for step in group if step.effect), "cyan"),
+        )
+        cells = [cell if name == first.thread else Text("") for name in taking_part]
+        numbers = str(first.step) if len(group) == 1 else f"{first.step}-{group[-1].step}"
+        table.add_row(numbers, *cells)
+    return table
