@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from pagelab.lang.graph import SHARED, Do, Expr, Node, Op, Place, Procedure, locals_of, operation
+from pagelab.lang.graph import SHARED, Do, Expr, Node, Op, Place, Procedure, locals_of_all, operation
 
 #: A place in the source: procedure, file, line.
 Frame = tuple[str, str, int]
@@ -43,12 +43,7 @@ class FlatNode:
 
     def uses(self) -> Iterator[str]:
         """Names of the locals that this node reads."""
-        yield from locals_of(self.value)
-        for arg in self.args:
-            yield from locals_of(arg)
-        if self.place is not None:
-            for index in self.place.indices:
-                yield from locals_of(index)
+        return locals_of_all(self.value, *self.args, *(self.place.indices if self.place is not None else ()))
 
 
 def substitute(e: Expr, names: Mapping[str, Expr]) -> Expr:

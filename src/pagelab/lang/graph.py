@@ -96,12 +96,7 @@ class Node:
 
     def uses(self) -> Iterator[str]:
         """Names of the locals that this node reads."""
-        yield from locals_of(self.value)
-        for arg in self.args:
-            yield from locals_of(arg)
-        if self.place is not None:
-            for index in self.place.indices:
-                yield from locals_of(index)
+        return locals_of_all(self.value, *self.args, *(self.place.indices if self.place is not None else ()))
 
 
 @dataclass(slots=True, eq=False)
@@ -131,6 +126,12 @@ def locals_of(expr: Expr) -> Iterator[str]:
     elif isinstance(expr, Op):
         yield from locals_of(expr.a)
         yield from locals_of(expr.b)
+
+
+def locals_of_all(*expressions: Expr) -> Iterator[str]:
+    """Names of the locals in expressions."""
+    for expression in expressions:
+        yield from locals_of(expression)
 
 
 FOLD: Mapping[str, Callable[[int, int], int]] = {
