@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import random
 from collections import deque
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -12,7 +13,8 @@ import numpy as np
 import pytest
 
 from pagelab.check.cpython import CPythonRun, NotEnabled, differences
-from pagelab.check.search import Search
+from pagelab.check.fewest import costs, fewest_preemptions
+from pagelab.check.search import Schedule, Search
 from pagelab.lang.declare import Record, Table, table_of
 from pagelab.lang.stepped import System, Thread
 from pagelab.lang.stepped_text import BLOCKED, ENDED, FAULTED, MORE_CHOICES, NO_CHOICE
@@ -175,3 +177,45 @@ def test_states_are_small() -> None:
     system = build(SYSTEMS["irqs"])
     assert system.bytes <= 32
     assert np.count_nonzero(system.initial()) == len(system.threads), "only the places where the threads stand"
+
+
+@pytest.mark.parametrize("threads", [SYSTEMS["lost update"], [Thread(f"t{i}", shelf.add, (2,)) for i in range(3)]])
+def test_the_schedule_shown_has_the_fewest_preemptions(threads: list[Thread]) -> None:
+    """Against all schedules of as many steps, tried one by one."""
+    system = build(threads, shelf.value_below_three)
+    initial = system.initial()
+    outcome = Search(system, initial).run()
+    schedule = fewest_preemptions(system, initial, outcome.states, 1 << 30)
+    assert schedule is not None
+    best = costs(system, initial, schedule)
+    state = initial.copy()
+    for thread, choice in schedule.steps:
+        system.step(state, thread, choice)
+    assert system.good(state, 0) == 0
+    found = [costs(system, initial, Schedule(tuple(steps))) for steps in violating(system, initial, best[2])]
+    assert best == min(found)
+
+
+def violating(system: System, initial: Any, limit: int) -> Iterator[list[tuple[int, int]]]:
+    """All schedules of at most ``limit`` steps whose last state is the first that breaks the invariant."""
+    todo: list[tuple[Any, list[tuple[int, int]]]] = [(initial, [])]
+    while todo:
+        state, steps = todo.pop()
+        for thread in range(len(system.threads)):
+            following = state.copy()
+            if len(steps) < limit and system.step(following, thread) not in (BLOCKED, ENDED):
+                taken = [*steps, (thread, 0)]
+                if system.good(following, 0) == 0:
+                    yield taken
+                else:
+                    todo.append((following, taken))
+
+
+def test_fewest_preemptions_to_a_failed_assertion() -> None:
+    threads = [Thread("a", shelf.try_it, (0,)), Thread("b", shelf.assert_seen, (3,)), Thread("c", shelf.add, (1,))]
+    system = build(threads)
+    initial = system.initial()
+    outcome = Search(system, initial).run()
+    schedule = fewest_preemptions(system, initial, outcome.states, 1 << 30)
+    assert schedule is not None
+    assert costs(system, initial, schedule) == (0, 1, 4), "a runs to its end, then b looks"

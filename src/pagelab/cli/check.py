@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,6 +65,7 @@ def main(args: argparse.Namespace) -> int:
     from rich.console import Console
 
     from pagelab.check.counterexample import Teller, confirm
+    from pagelab.check.fewest import fewest_preemptions
     from pagelab.check.model_file import load_file
     from pagelab.check.search import Search
 
@@ -86,8 +88,11 @@ def main(args: argparse.Namespace) -> int:
     steps: list[Step] = []
     raised: BaseException | None = None
     if outcome.schedule is not None:
+        believable = fewest_preemptions(system, initial, outcome.states, memory_limit(args.max_memory))
+        schedule = believable or outcome.schedule
+        outcome = replace(outcome, schedule=schedule)
         raised = confirm(model, system, outcome)
-        steps = Teller(system).tell(initial, outcome.schedule)
+        steps = Teller(system).tell(initial, schedule)
     if args.json:
         import msgspec
 
