@@ -133,7 +133,7 @@ def search(
                         arena[base + k] = uint64(0)
                 arena[base + words - 1] = t
                 slot = hash_words(arena, base, words) & mask
-                node = np.int64(-1)
+                node: Any = np.int64(-1)
                 while table[slot] != 0:
                     other = np.int64(table[slot]) - 1
                     same = True
