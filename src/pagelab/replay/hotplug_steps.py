@@ -22,6 +22,7 @@ from pagelab.linux.page_isolation import (
 from pagelab.linux.pcp_tuning import __zone_set_pageset_high_and_batch, zone_pcp_enable
 from pagelab.linux.state import get_pageblock_migratetype, machine, pcp
 from pagelab.linux.watermarks import init_per_zone_wmark_min
+from pagelab.replay.context import next_by_task
 from pagelab.replay.expect import count_exact, diverge, give_up
 from pagelab.replay.tables import (
     REASON_UNMODELLED,
@@ -80,7 +81,7 @@ def step_hotplug(i: int, cpu: int, kind: int) -> None:
         else:
             diverge(i, SCORE_ISOLATE, kind, NIL, NIL, NIL, hotplug.moved)
     elif kind == Kind.UNSET_MIGRATETYPE_ISOLATE:
-        following = event[i].next
+        following = next_by_task(i)
         moves = following != NIL and event[following].kind == Kind.MOVE_FREEPAGES_BLOCK
         if not moves and get_pageblock_migratetype(page) == MIGRATE_ISOLATE:
             unset_migratetype_isolate(cpu, page, event[i].migratetype)

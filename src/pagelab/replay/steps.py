@@ -7,7 +7,7 @@ same pages.  What an event says of the page itself is used only after the model 
 
 from __future__ import annotations
 
-from pagelab.capture.events import CONTEXT_HARDIRQ, CONTEXT_NMI, CONTEXT_SOFTIRQ, Kind
+from pagelab.capture.events import Kind
 from pagelab.lang.declare import NIL, trylock, unlock
 from pagelab.linux.buddy import FPI_NONE
 from pagelab.linux.drain import drain_pages_zone_once
@@ -31,11 +31,11 @@ from pagelab.linux.state import (
     pcp,
     pcp_list,
 )
+from pagelab.replay.context import context_of, next_in_context
 from pagelab.replay.expect import check_expected, count_exact, count_unknown, diverge, give_up, waits
 from pagelab.replay.hotplug_steps import step_hotplug, step_online_free
 from pagelab.replay.tables import (
     HOLD_COMMIT,
-    HOLD_DRAIN,
     HOLD_NONE,
     HOLD_REFILL,
     NOTE_COMMIT,
@@ -58,9 +58,6 @@ from pagelab.replay.tables import (
     pending,
     verdict,
 )
-
-#: What tells a task, a softirq, a hardirq and an NMI on one CPU apart.
-CONTEXT_MASK = CONTEXT_HARDIRQ | CONTEXT_SOFTIRQ | CONTEXT_NMI
 
 
 def link_events(count: int) -> None:
@@ -136,9 +133,12 @@ def step(i: int) -> None:
     if kind == Kind.FREE_PCPPAGES_BULK:
         step_bulk(i, cpu)
         return
-    if cpu_replay[cpu].hold != HOLD_NONE and cpu_replay[cpu].hold_context == event[i].context & CONTEXT_MASK:
+    if cpu_replay[cpu].hold != HOLD_NONE and cpu_replay[cpu].hold_context == context_of(i):
         finish_empty_hold(i, cpu)
-    if cpu_replay[cpu].draining != NIL and cpu_replay[cpu].draining_pid == event[i].pid:
+    if is_by_drainer(i, cpu):
+        if cpu_replay[cpu].drain_waits:
+            run_drain(cpu)
+            check_expected(i)
         cpu_replay[cpu].draining = NIL
     if kind == Kind.MM_PAGE_ALLOC:
         step_alloc(i, cpu)
@@ -154,6 +154,7 @@ def step(i: int) -> None:
     elif kind == Kind.DRAIN_PAGES_ZONE:
         cpu_replay[cpu].draining = event[i].arg
         cpu_replay[cpu].draining_pid = event[i].pid
+        cpu_replay[cpu].draining_context = context_of(i)
     elif kind == Kind.LOST:
         give_up(REASON_LOST)
     elif kind == Kind.WAKE_KSWAPD:
@@ -170,14 +171,13 @@ def step(i: int) -> None:
 def begin_hold(i: int, cpu: int, hold: int) -> None:
     """From event ``i`` on this CPU has its pcp->lock: an interrupt that comes now finds it taken."""
     cpu_replay[cpu].hold = hold
-    cpu_replay[cpu].hold_context = event[i].context & CONTEXT_MASK
+    cpu_replay[cpu].hold_context = context_of(i)
     cpu_replay[cpu].hold_high = pcp[cpu].high
     cpu_replay[cpu].hold_batch = pcp[cpu].batch
     cpu_replay[cpu].hold_asked = event[i].arg if hold == HOLD_REFILL else NIL
     cpu_replay[cpu].hold_order = event[i].order
     cpu_replay[cpu].hold_migratetype = event[i].migratetype
-    owner = cpu_replay[cpu].draining if hold == HOLD_DRAIN else cpu
-    if not trylock(pcp[owner].lock):
+    if not trylock(pcp[cpu].lock):
         give_up(REASON_UNMODELLED)
 
 
@@ -185,25 +185,18 @@ def run_hold(i: int, cpu: int) -> None:
     """zone->lock is taken: let the model do what this CPU was waiting to do."""
     hold = cpu_replay[cpu].hold
     cpu_replay[cpu].hold = HOLD_NONE
-    if hold in (HOLD_REFILL, HOLD_COMMIT):
-        unlock(pcp[cpu].lock)
-        order = cpu_replay[cpu].hold_order
-        high = pcp[cpu].high
-        batch = pcp[cpu].batch
-        set_as_read(cpu, hold)
-        if hold == HOLD_REFILL:
-            refill(i, cpu, order, cpu_replay[cpu].hold_migratetype)
-        else:
-            page = cpu_replay[cpu].hold_page
-            free_unref_page_commit(cpu, page, pcp_migratetype(page), order)
-        pcp[cpu].high = high
-        pcp[cpu].batch = batch
-    elif hold == HOLD_DRAIN:
-        owner = cpu_replay[cpu].draining
-        unlock(pcp[owner].lock)
-        drain_pages_zone_once(cpu, owner)
-        if owner != cpu and waits(cpu) and trylock(pcp[owner].lock):
-            cpu_replay[cpu].locked = owner
+    unlock(pcp[cpu].lock)
+    order = cpu_replay[cpu].hold_order
+    high = pcp[cpu].high
+    batch = pcp[cpu].batch
+    set_as_read(cpu, hold)
+    if hold == HOLD_REFILL:
+        refill(i, cpu, order, cpu_replay[cpu].hold_migratetype)
+    else:
+        page = cpu_replay[cpu].hold_page
+        free_unref_page_commit(cpu, page, pcp_migratetype(page), order)
+    pcp[cpu].high = high
+    pcp[cpu].batch = batch
 
 
 def set_as_read(cpu: int, hold: int) -> None:
@@ -231,19 +224,6 @@ def finish_empty_hold(i: int, cpu: int) -> None:
         check_expected(i)
 
 
-def release_owner(i: int, cpu: int) -> None:
-    """A drain from this CPU has shown all its pages, so it gives the owner's pcp->lock back."""
-    owner = cpu_replay[cpu].locked
-    if owner != NIL and not waits(cpu):
-        cpu_replay[cpu].locked = NIL
-        unlock(pcp[owner].lock)
-        if cpu_replay[owner].late_first != cpu_replay[owner].late_end:
-            last = cpu_replay[owner].last
-            following = event[last].next if last != NIL else NIL
-            if following == NIL or following > event[i].next or is_past_late(following, owner):
-                free_late(owner)
-
-
 # ---- allocate
 
 
@@ -253,7 +233,7 @@ def push_pending(i: int, cpu: int, page: int, order: int, migratetype: int) -> N
         if pending[cpu, k].page == NIL:
             pending[cpu, k].page = page
             pending[cpu, k].pid = event[i].pid
-            pending[cpu, k].context = event[i].context & CONTEXT_MASK
+            pending[cpu, k].context = context_of(i)
             pending[cpu, k].order = order
             pending[cpu, k].migratetype = migratetype
             cpu_replay[cpu].pending += 1
@@ -265,7 +245,7 @@ def pop_pending(i: int, cpu: int) -> int:
     """The page that was taken for the allocation of event ``i``, or NIL if none was yet."""
     if cpu_replay[cpu].pending == 0:
         return NIL
-    context = event[i].context & CONTEXT_MASK
+    context = context_of(i)
     for k in range(capture.pending_size):
         page = pending[cpu, k].page
         same_task = pending[cpu, k].pid == event[i].pid and pending[cpu, k].context == context
@@ -374,7 +354,7 @@ def push_late(i: int, cpu: int) -> None:
     late[cpu, slot].page = event[i].page
     late[cpu, slot].event = i
     late[cpu, slot].order = event[i].order
-    late[cpu, slot].context = event[i].context & CONTEXT_MASK
+    late[cpu, slot].context = context_of(i)
     late[cpu, slot].freeing = False
     cpu_replay[cpu].late_end = end + 1
 
@@ -385,7 +365,7 @@ def is_past_late(i: int, cpu: int) -> bool:
     The pages of a list are all announced before the first is freed, and freed in the same order.
     """
     slot = cpu_replay[cpu].late_first & (capture.late_size - 1)
-    if late[cpu, slot].context != event[i].context & CONTEXT_MASK:
+    if late[cpu, slot].context != context_of(i):
         return False
     kind = event[i].kind
     page = event[i].page
@@ -438,17 +418,9 @@ def commit(i: int, cpu: int, page: int, order: int) -> None:
         pcp[cpu].high = high
 
 
-def next_in_context(i: int, context: int) -> int:
-    """The next event of the same CPU in a context, interrupts left out; NIL if there is none."""
-    following = event[i].next if i != NIL else NIL
-    while following != NIL and event[following].context & CONTEXT_MASK != context:
-        following = event[following].next
-    return following
-
-
 def gives_back(i: int, cpu: int) -> bool:
     """Whether the task of event ``i`` goes on to give pages back."""
-    following = next_in_context(i, event[i].context & CONTEXT_MASK)
+    following = next_in_context(i, context_of(i))
     if following == NIL or event[following].pid != event[i].pid:
         return False
     kind = event[following].kind
@@ -461,24 +433,59 @@ def gives_back(i: int, cpu: int) -> bool:
 def step_drain(i: int, cpu: int) -> None:
     """A page went from a pcplist to the free lists."""
     if not waits(cpu):
-        if cpu_replay[cpu].hold == HOLD_NONE:
+        if cpu_replay[cpu].hold != HOLD_NONE:
+            run_hold(i, cpu)
+        elif cpu_replay[cpu].drain_waits:
+            run_drain(cpu)
+        else:
             give_up(REASON_DRAIN)  # by a drain of which no probe tells
             count_unknown(SCORE_DRAIN)
             return
-        run_hold(i, cpu)
     check_expected(i)
     release_owner(i, cpu)
 
 
 def step_bulk(i: int, cpu: int) -> None:
     """free_pcppages_bulk() is entered, with the owner's pcp->lock held: by a free, or by a drain of any CPU."""
-    owner = cpu_replay[cpu].draining
-    if owner != NIL and cpu_replay[cpu].draining_pid == event[i].pid:
+    if is_by_drainer(i, cpu):
+        owner = cpu_replay[cpu].draining
         if owner != cpu:
             take_early(owner)
-        begin_hold(i, cpu, HOLD_DRAIN)
+        if trylock(pcp[owner].lock):
+            cpu_replay[cpu].drain_waits = True
+        else:
+            give_up(REASON_UNMODELLED)
     elif cpu_replay[cpu].hold == HOLD_COMMIT:
         cpu_replay[cpu].hold_asked = event[i].arg
+
+
+def is_by_drainer(i: int, cpu: int) -> bool:
+    """Whether an event is by the task that empties pcplists from this CPU, and not by an interrupt on top of it."""
+    same_task = cpu_replay[cpu].draining_pid == event[i].pid
+    return cpu_replay[cpu].draining != NIL and same_task and cpu_replay[cpu].draining_context == context_of(i)
+
+
+def run_drain(cpu: int) -> None:
+    """zone->lock is taken: let the model empty the pcplist."""
+    owner = cpu_replay[cpu].draining
+    cpu_replay[cpu].drain_waits = False
+    unlock(pcp[owner].lock)
+    drain_pages_zone_once(cpu, owner)
+    if owner != cpu and waits(cpu) and trylock(pcp[owner].lock):
+        cpu_replay[cpu].locked = owner
+
+
+def release_owner(i: int, cpu: int) -> None:
+    """A drain from this CPU has shown all its pages, so it gives the owner's pcp->lock back."""
+    owner = cpu_replay[cpu].locked
+    if owner != NIL and not waits(cpu):
+        cpu_replay[cpu].locked = NIL
+        unlock(pcp[owner].lock)
+        if cpu_replay[owner].late_first != cpu_replay[owner].late_end:
+            last = cpu_replay[owner].last
+            following = event[last].next if last != NIL else NIL
+            if following == NIL or following > event[i].next or is_past_late(following, owner):
+                free_late(owner)
 
 
 def take_early(owner: int) -> None:

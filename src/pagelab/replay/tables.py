@@ -34,7 +34,6 @@ NOTE_COMMIT = 1  # mm_page_free of a page of which the trace shows that, and whe
 HOLD_NONE = 0
 HOLD_REFILL = 1  # rmqueue_bulk() was entered
 HOLD_COMMIT = 2  # a page is being put on a pcplist that is full
-HOLD_DRAIN = 3  # drain_pages_zone() is about to empty a pcplist
 
 # score[s]
 SCORE_ALLOC = 0  # the page that an allocation got
@@ -97,7 +96,7 @@ class CpuReplay:
     pushed: i64 = 0  # expectations so far
     popped: i64 = 0  # of which the trace has shown
     pending: i32 = 0
-    hold: i8 = HOLD_NONE  # what waits for zone->lock, with a pcp->lock held
+    hold: i8 = HOLD_NONE  # what waits for zone->lock, with the CPU's own pcp->lock held
     hold_context: i8 = 0
     hold_page: i32 = NIL
     hold_order: i8 = 0
@@ -107,6 +106,8 @@ class CpuReplay:
     hold_asked: i64 = NIL  # pages that the kernel asked for or gives back there, as a probe tells
     draining: i16 = NIL  # CPU whose pcplists drain_pages_zone() empties from here
     draining_pid: i32 = 0
+    draining_context: i8 = 0
+    drain_waits: bool = False  # for zone->lock, with the pcp->lock of that CPU held; an interrupt may begin a hold
     locked: i16 = NIL  # CPU whose pcp->lock a drain from here still holds
     late_first: i32 = 0  # number of the oldest in late[cpu]
     late_end: i32 = 0  # number after that of the newest

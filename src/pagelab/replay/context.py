@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Who an event is by: a task, or an interrupt, which carries the number of the task that it came upon."""
+
+from __future__ import annotations
+
+from pagelab.capture.events import CONTEXT_HARDIRQ, CONTEXT_NMI, CONTEXT_SOFTIRQ
+from pagelab.lang.declare import NIL
+from pagelab.replay.tables import event
+
+#: What tells a task, a softirq, a hardirq and an NMI on one CPU apart.
+CONTEXT_MASK = CONTEXT_HARDIRQ | CONTEXT_SOFTIRQ | CONTEXT_NMI
+
+
+def context_of(i: int) -> int:
+    """The context of an event."""
+    return event[i].context & CONTEXT_MASK
+
+
+def next_in_context(i: int, context: int) -> int:
+    """The next event of the same CPU in a context, interrupts left out; NIL if there is none."""
+    following = event[i].next if i != NIL else NIL
+    while following != NIL and context_of(following) != context:
+        following = event[following].next
+    return following
+
+
+def next_by_task(i: int) -> int:
+    """The next event of the same CPU by the same task, in the same context; NIL if there is none."""
+    context = context_of(i)
+    following = next_in_context(i, context)
+    while following != NIL and event[following].pid != event[i].pid:
+        following = next_in_context(following, context)
+    return following
