@@ -13,7 +13,13 @@ from pagelab.lang.declare import NIL, Tracepoint, i32, i64, record, table, trylo
 from pagelab.linux import trace
 from pagelab.linux.alloc_flags import ALLOC_CMA, ALLOC_HIGHATOMIC, ALLOC_NON_BLOCK
 from pagelab.linux.buddy import __mod_zone_freepage_state, move_freepages_block
-from pagelab.linux.drain import __drain_all_pages, drain_local_pages, drain_pages_zone, refresh_cpu_vm_stats
+from pagelab.linux.drain import (
+    __drain_all_pages,
+    drain_local_pages,
+    drain_pages_zone,
+    drain_work_now,
+    refresh_cpu_vm_stats,
+)
 from pagelab.linux.features import features
 from pagelab.linux.memory_hotplug import offline_pages, online_pages
 from pagelab.linux.migratetype import (
@@ -37,6 +43,7 @@ from pagelab.linux.pcp_tuning import (
     zone_pcp_disable,
     zone_pcp_enable,
 )
+from pagelab.linux.rwsem import up_read
 from pagelab.linux.state import (
     OFFLINE,
     cpu_state,
@@ -173,6 +180,7 @@ PROBES: dict[Tracepoint, Callable[..., None]] = {
     trace.move_freepages_block_done: on_moved,
     trace.do_migrate_range: on_migrate,
     trace.alloc_contig_migrate_range: on_migrate,
+    trace.flush_drain_work: drain_work_now,
 }
 
 
@@ -348,9 +356,14 @@ def drain(cpu: int, b: int) -> int:
     return pcp[cpu].count
 
 
+def kept_disabled() -> bool:
+    """Whether isolation keeps pcp_batch_high_lock, so that nobody can change high and batch."""
+    return bool(features.isolation_disables_pcplists) and zone.nr_isolate_pageblock != 0
+
+
 def set_high_and_batch(b: int, c: int) -> int:
     """As the sysctl of some size of zone would; a small zone has always batch 1."""
-    if driver.disabled:
+    if driver.disabled or kept_disabled():
         return -1
     zone.pageset_batch = 1 + c % 63
     zone.pageset_high = b
@@ -359,12 +372,14 @@ def set_high_and_batch(b: int, c: int) -> int:
 
 
 def sysctl(c: int) -> int:
-    if driver.disabled:
+    if driver.disabled or kept_disabled():
         return -1
     return percpu_pagelist_high_fraction_sysctl_handler(c % 512 - 1)
 
 
 def disable_or_enable(cpu: int, c: int) -> int:
+    if features.isolation_disables_pcplists:  # the business of isolation alone
+        return -1
     if driver.disabled:
         zone_pcp_enable()
         unlock(mm.pcp_batch_high_lock)
@@ -384,6 +399,8 @@ def isolate(cpu: int, b: int, c: int) -> int:
     if c & 1 != 0 and end < machine.nr_pages and mem_map[end].state != OFFLINE:
         end += machine.pageblock_nr_pages
     ret = start_isolate_page_range(cpu, start, end, MIGRATE_MOVABLE)
+    if ret == 0 and features.isolation_disables_pcplists:
+        up_read()  # the range stays isolated for many operations, of one thread, which would wait for itself
     cpu_state[cpu].signal_pending = False
     return ret
 
@@ -406,7 +423,7 @@ def unisolate(cpu: int, b: int, c: int) -> int:
 
 
 def offline_or_online(cpu: int, b: int) -> int:
-    if driver.disabled:
+    if driver.disabled or kept_disabled():
         return -1
     start = b % (machine.nr_pages // MEMORY_BLOCK) * MEMORY_BLOCK
     if mem_map[start].state == OFFLINE:

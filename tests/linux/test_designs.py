@@ -17,40 +17,55 @@ from pagelab.linux.designs import DESIGNS, design_named
 from pagelab.linux.effective import effective_source, procedures
 from pagelab.linux.features import FEATURES, Features, features
 
-CAN_BE_OFF = {feature.name: feature for feature in FEATURES if feature.can_be_off}
+BY_NAME = {feature.name: feature for feature in FEATURES}
+UPSTREAM = [feature for feature in FEATURES if not feature.mail]
 
 
 @pytest.fixture(autouse=True)
 def features_stay_as_they_are() -> Iterator[None]:
-    before = {name: getattr(features, name) for name in CAN_BE_OFF}
+    before = {name: getattr(features, name) for name in BY_NAME}
     yield
     features.configure(**before)
 
 
 def test_registry_and_switches_agree() -> None:
-    assert set(CAN_BE_OFF) == set(Features.__annotations__)
-    assert len({feature.name for feature in FEATURES}) == len(FEATURES)
-    for feature in FEATURES:
+    assert list(BY_NAME) == list(Features.__annotations__)
+    assert len(BY_NAME) == len(FEATURES)
+    for feature in UPSTREAM:
         assert re.fullmatch(r"[0-9a-f]{12}", feature.commit)
         assert re.fullmatch(r"v\d+\.\d+", feature.release)
         assert re.fullmatch(r"(6\.1\.\d+)?", feature.stable)
+    for feature in FEATURES[len(UPSTREAM) :]:
+        assert re.fullmatch(r"2020-09-\d\d", feature.mail)
+        assert (feature.commit, feature.release, feature.stable) == ("", "", "")
 
 
 def test_features_stand_in_the_order_of_their_releases() -> None:
-    releases = [tuple(map(int, feature.release[1:].split("."))) for feature in FEATURES]
+    releases = [tuple(map(int, feature.release[1:].split("."))) for feature in UPSTREAM]
     assert releases == sorted(releases)
 
 
 def test_designs_have_what_their_releases_have() -> None:
-    for name, design in DESIGNS.items():
+    for name in ("6.1.0", "6.1.57", "6.1.97", "6.1"):
         patch = 10**6 if name == "6.1" else int(name.split(".")[2])
-        expected = [f.name for f in FEATURES if not f.stable or int(f.stable.split(".")[2]) <= patch]
-        assert design.feature_names() == expected
+        expected = [f.name for f in UPSTREAM if not f.stable or int(f.stable.split(".")[2]) <= patch]
+        assert DESIGNS[name].feature_names() == expected
+    for name in ("5.9", "5.10", "5.11"):
+        expected = [f.name for f in UPSTREAM if int(f.release.split(".")[1]) <= int(name[2:]) and f.release[1] == "5"]
+        assert DESIGNS[name].feature_names() == expected
+    assert DESIGNS["5.9-rc5"].feature_names() == []
+
+
+def test_proposals_are_what_they_were_based_on_and_one_thing_more() -> None:
+    for name in ("rfc-v1", "rfc", "alt"):
+        mine = DESIGNS[name].feature_names()
+        assert "drain_again_in_offline" not in mine
+        assert set(mine) & {feature.name for feature in FEATURES if feature.mail}
 
 
 def test_the_initial_values_are_those_of_6_1() -> None:
-    assert DESIGNS["6.1"].feature_names() == [f.name for f in FEATURES]
-    assert all(getattr(Features, name) for name in CAN_BE_OFF)
+    assert DESIGNS["6.1"].feature_names() == [f.name for f in UPSTREAM]
+    assert all(getattr(Features, feature.name) != bool(feature.mail) for feature in FEATURES)
 
 
 def test_switch_on() -> None:
@@ -66,7 +81,7 @@ def test_unknown_design() -> None:
     assert "did you mean 6.1.57?" in caught.value.hint
     with pytest.raises(BadInput) as caught:
         design_named("linux")
-    assert caught.value.hint == "the designs are 6.1.0, 6.1.57, 6.1.97, 6.1"
+    assert caught.value.hint == f"the designs are {', '.join(DESIGNS)}"
 
 
 def test_each_question_stands_below_the_comment_that_names_its_commit() -> None:
@@ -81,8 +96,8 @@ def test_each_question_stands_below_the_comment_that_names_its_commit() -> None:
                 while lines[above].lstrip().startswith("#"):
                     comment.insert(0, lines[above].strip().removeprefix("#").strip())
                     above -= 1
-                assert CAN_BE_OFF[name].comment == "# " + " ".join(comment), f"{function.__name__}: {line.strip()}"
-    assert asked == set(CAN_BE_OFF)
+                assert BY_NAME[name].comment == "# " + " ".join(comment), f"{function.__name__}: {line.strip()}"
+    assert asked == set(BY_NAME)
 
 
 # ---- the effective source

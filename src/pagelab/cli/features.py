@@ -12,8 +12,7 @@ def set_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", nargs="?", metavar="FEATURE", help="only this one, with its commit and subject")
     parser.add_argument("--json", action="store_true", help="print one JSON document on stdout")
     parser.epilog = (
-        "examples:\n  pagelab features\n  pagelab features drain_count_under_lock\n\n"
-        "`-` marks what every design so far has: the model does not know the kernel before it."
+        "examples:\n  pagelab features\n  pagelab features drain_count_under_lock"
     )
 
 
@@ -30,7 +29,7 @@ def main(args: argparse.Namespace) -> int:
         hint = f"did you mean {near[0]}?" if near else "`pagelab features` lists them"
         raise BadInput(f"there is no feature {args.name!r}", hint)
     if args.json:
-        fields = ("name", "commit", "subject", "release", "stable", "effect", "can_be_off")
+        fields = ("name", "commit", "mail", "subject", "release", "stable", "effect")
         print(json.dumps([{field: getattr(feature, field) for field in fields} for feature in rows], indent=2))
     elif args.name:
         print(rows[0].name)
@@ -39,7 +38,6 @@ def main(args: argparse.Namespace) -> int:
     else:
         width = max(len(feature.name) for feature in rows)
         for feature in rows:
-            mark = " " if feature.can_be_off else "-"
             releases = feature.release + (f", {feature.stable}" if feature.stable else "")
-            print(f"{mark} {feature.name:{width}}  {feature.commit}  {releases:14}  {feature.effect}")
+            print(f"{feature.name:{width}}  {feature.commit or feature.mail:12}  {releases:14}  {feature.effect}")
     return 0

@@ -11,6 +11,7 @@ from __future__ import annotations
 from errno import ENOENT
 
 from pagelab.lang.declare import NIL, irqs_off
+from pagelab.linux.features import features
 from pagelab.linux.lists import free_list_add, free_list_add_tail, free_list_del
 from pagelab.linux.migratetype import (
     MIGRATE_CMA,
@@ -62,7 +63,11 @@ def move_to_free_list(page: int, order: int, migratetype: int) -> None:
     old = mem_map[page].free_list
     free_list_del(page, order, old)
     free_area[order, old].nr_free -= 1
-    free_list_add_tail(page, order, migratetype)
+    # Since Linux kernel commit 293ffa5ebb9c ("mm/page_alloc: move pages to tail in move_to_free_list()") (in v5.10)
+    if features.move_to_tail:
+        free_list_add_tail(page, order, migratetype)
+    else:
+        free_list_add(page, order, migratetype)
     free_area[order, migratetype].nr_free += 1
 
 
@@ -112,8 +117,14 @@ def __free_one_page(page: int, order: int, migratetype: int, fpi_flags: int) -> 
         if order >= machine.pageblock_order:
             # Merging CMA, HIGHATOMIC or ISOLATE with others would spoil their accounting.
             buddy_mt = get_pageblock_migratetype(buddy)
-            if migratetype != buddy_mt:
-                if not migratetype_is_mergeable(migratetype) or not migratetype_is_mergeable(buddy_mt):
+            # Since Linux kernel commit 1dd214b8f21c ("mm: page_alloc: avoid merging non-fallbackable pageblocks with
+            # others") (in v5.18)
+            if features.merge_checked_always:
+                if migratetype != buddy_mt:
+                    if not migratetype_is_mergeable(migratetype) or not migratetype_is_mergeable(buddy_mt):
+                        break
+            elif zone.nr_isolate_pageblock != 0:
+                if migratetype != buddy_mt and MIGRATE_ISOLATE in (migratetype, buddy_mt):
                     break
         del_page_from_free_list(buddy, order)
         mem_map[page | buddy].state = TAIL
@@ -258,4 +269,9 @@ def __isolate_free_page(page: int, order: int) -> int:
 
 def __putback_isolated_page(page: int, order: int, migratetype: int) -> None:
     """Give back a page that __isolate_free_page() took."""
-    __free_one_page(page, order, migratetype, FPI_SKIP_REPORT_NOTIFY | FPI_TO_TAIL)
+    # Since Linux kernel commit 47b6a24a2382 ("mm/page_alloc: place pages to tail in __putback_isolated_page()")
+    # (in v5.10)
+    if features.putback_to_tail:
+        __free_one_page(page, order, migratetype, FPI_SKIP_REPORT_NOTIFY | FPI_TO_TAIL)
+    else:
+        __free_one_page(page, order, migratetype, FPI_SKIP_REPORT_NOTIFY)

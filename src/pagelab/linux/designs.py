@@ -33,17 +33,64 @@ class Design:
     def switch_on(self) -> None:
         """Configure ``features`` as this design has them, for the next build or run."""
         mine = self.feature_names()
-        features.configure(**{feature.name: feature.name in mine for feature in FEATURES if feature.can_be_off})
+        features.configure(**{feature.name: feature.name in mine for feature in FEATURES})
 
+
+#: What v5.10 changed.
+_V5_10 = frozenset({"putback_to_tail", "move_to_tail", "core_pages_to_tail", "isolate_while_onlining"})
 
 #: By name, oldest first.
 DESIGNS = {
     design.name: design
     for design in (
+        Design("5.9-rc5", "", frozenset(), "Linux 5.0 to 5.9-rc5, 5.8.10 and 5.4.66: offlining drains only once"),
+        Design("5.9", "5.9-rc5", frozenset({"drain_again_in_offline"}), "Linux 5.9: offlining drains again and again"),
+        Design(
+            "rfc-v1",
+            "5.9-rc5",
+            frozenset({"pageset_cached_in_zone", "isolation_disables_pcplists"}),
+            "proposed on 7 September 2020: isolation disables the pcplists",
+        ),
+        Design(
+            "rfc",
+            "rfc-v1",
+            _V5_10 | {"onlining_disables_pcplists"},
+            "proposed on 9 September 2020, on top of what became 5.10: isolation disables the pcplists",
+        ),
+        Design(
+            "alt",
+            "5.9-rc5",
+            _V5_10 | {"migratetype_with_irqs_off"},
+            "proposed on 10 September 2020: a free reads the migratetype with irqs off, and one drain suffices",
+        ),
+        Design("5.10", "5.9", _V5_10, "Linux 5.10"),
+        Design(
+            "5.11",
+            "5.10",
+            frozenset(
+                {"pageset_update_two_stores", "pageset_cached_in_zone", "drain_by_isolation_users", "zone_pcp_disable"}
+            ),
+            "Linux 5.11: offlining disables the pcplists by zone_pcp_disable()",
+        ),
         Design(
             "6.1.0",
-            "",
-            frozenset(feature.name for feature in FEATURES if not feature.can_be_off),
+            "5.11",
+            frozenset(
+                {
+                    "high_from_low_watermark",
+                    "high_after_cpu_hotplug",
+                    "free_factor",
+                    "high_limited_in_reclaim",
+                    "pcp_high_fraction",
+                    "high_order_pcplists",
+                    "merge_checked_always",
+                    "drain_requested_list_first",
+                    "free_high",
+                    "isolate_at_pageblocks",
+                    "pcp_spinlock",
+                    "remote_drain",
+                }
+            ),
             "Linux 6.1 as it was released, to 6.1.56",
         ),
         Design(

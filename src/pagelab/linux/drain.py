@@ -7,6 +7,7 @@ from pagelab.lang.declare import irqs_off, trylock, unlock
 from pagelab.linux.features import features
 from pagelab.linux.pcp import free_pcppages_bulk
 from pagelab.linux.state import cpu_state, machine, mm, pcp, zone
+from pagelab.linux.workqueue import begin_work, end_work, flush_work, queue_work_on
 
 
 def drain_pcp(cpu: int, owner: int, to_drain: int) -> None:
@@ -34,6 +35,14 @@ def drain_pages_zone_once(cpu: int, owner: int) -> bool:
 
 def drain_pages_zone(cpu: int, owner: int) -> None:
     """Empty the owner's pcplists."""
+    # Since Linux kernel commit 4b23a68f9536 ("mm/page_alloc: protect PCP lists with a spinlock") (in v6.0)
+    if not features.pcp_spinlock:
+        with irqs_off(cpu):
+            count = pcp[owner].count
+            if count != 0:
+                free_pcppages_bulk(cpu, owner, count, 0)
+        return
+
     # Since Linux kernel commit 66eca1021a42 ("mm/page_alloc: fix pcp->count race between drain_pages_zone() vs
     # __rmqueue_pcplist()") (in v6.11, 6.1.104)
     if features.drain_count_under_lock:
@@ -64,6 +73,25 @@ def drain_local_pages(cpu: int) -> None:
     drain_pages_zone(cpu, cpu)
 
 
+def drain_local_pages_wq(cpu: int) -> None:
+    """The work of a CPU: empty its pcplists; if the CPU went away, those of the CPU where the work is done instead."""
+    with irqs_off(cpu):
+        if cpu_state[cpu].online:
+            drain_local_pages(cpu)
+            return
+    runs_on = 0
+    while not cpu_state[runs_on].online:
+        runs_on += 1
+    drain_local_pages(runs_on)
+
+
+def drain_work_now(cpu: int, owner: int) -> None:
+    """What to attach to flush_drain_work() where no worker thread runs."""
+    begin_work(owner)
+    drain_local_pages_wq(owner)
+    end_work(owner)
+
+
 def drain_all_cpus(cpu: int, force_all_cpus: bool) -> None:
     """The body of __drain_all_pages(); mm.pcpu_drain_mutex is held.
 
@@ -74,7 +102,16 @@ def drain_all_cpus(cpu: int, force_all_cpus: bool) -> None:
             cpu_state[owner].with_pcps = force_all_cpus or pcp[owner].count != 0
     for owner in range(machine.nr_cpus):
         if cpu_state[owner].with_pcps:
-            drain_pages_zone(cpu, owner)
+            # Since Linux kernel commit 443c2accd1b6 ("mm/page_alloc: remotely drain per-cpu lists") (in v6.0)
+            if features.remote_drain:
+                drain_pages_zone(cpu, owner)
+            else:
+                queue_work_on(owner)
+    # Since Linux kernel commit 443c2accd1b6 ("mm/page_alloc: remotely drain per-cpu lists") (in v6.0)
+    if not features.remote_drain:
+        for owner in range(machine.nr_cpus):
+            if cpu_state[owner].with_pcps:
+                flush_work(cpu, owner)
 
 
 def __drain_all_pages(cpu: int, specific: bool, force_all_cpus: bool) -> None:
@@ -98,6 +135,14 @@ def drain_all_pages(cpu: int, specific: bool) -> None:
 
 def drain_zone_pages(cpu: int) -> None:
     """Give back one batch of the CPU's own pages."""
+    # Since Linux kernel commit 4b23a68f9536 ("mm/page_alloc: protect PCP lists with a spinlock") (in v6.0)
+    if not features.pcp_spinlock:
+        with irqs_off(cpu):
+            batch = pcp[cpu].batch
+            to_drain = min(pcp[cpu].count, batch)
+            if to_drain > 0:
+                free_pcppages_bulk(cpu, cpu, to_drain, 0)
+        return
     batch = pcp[cpu].batch
     to_drain = min(pcp[cpu].count, batch)
     if to_drain > 0:

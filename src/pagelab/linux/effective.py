@@ -22,12 +22,16 @@ MODULES = (
     "lists",
     "buddy",
     "fallback",
+    "pcp_round_robin",
     "pcp",
     "page_alloc",
+    "workqueue",
     "drain",
+    "rwsem",
     "pcp_tuning",
     "watermarks",
     "page_isolation",
+    "contig",
     "memory_hotplug",
 )
 

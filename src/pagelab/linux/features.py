@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Named differences between kernels: one feature an upstream change, found in a capture, never derived from a version.
+"""Named differences between kernels: one feature an upstream change or a proposal, never derived from a version.
 
 Procedures ask ``if features.NAME``; the question is folded away when a design is compiled.
 """
@@ -14,12 +14,36 @@ from pagelab.lang.declare import Constants
 class Features(Constants):
     """Which changes the kernel of this build has; the initial values are those of 6.1.104 and later 6.1.y."""
 
+    drain_again_in_offline: bool = True
+    putback_to_tail: bool = True
+    move_to_tail: bool = True
+    core_pages_to_tail: bool = True
+    isolate_while_onlining: bool = True
+    pageset_update_two_stores: bool = True
+    pageset_cached_in_zone: bool = True
+    drain_by_isolation_users: bool = True
+    zone_pcp_disable: bool = True
+    high_from_low_watermark: bool = True
+    high_after_cpu_hotplug: bool = True
+    free_factor: bool = True
+    high_limited_in_reclaim: bool = True
+    pcp_high_fraction: bool = True
+    high_order_pcplists: bool = True
+    merge_checked_always: bool = True
+    drain_requested_list_first: bool = True
+    free_high: bool = True
+    isolate_at_pageblocks: bool = True
+    pcp_spinlock: bool = True
+    remote_drain: bool = True
     irqs_on_under_pcp_lock: bool = True
     cma_highatomic_to_own_list: bool = True
-    thp_lists_by_movability: bool = True
     pcp_batch_scale_max: bool = True
     drain_in_chunks: bool = True
+    thp_lists_by_movability: bool = True
     drain_count_under_lock: bool = True
+    isolation_disables_pcplists: bool = False
+    onlining_disables_pcplists: bool = False
+    migratetype_with_irqs_off: bool = False
 
 
 features = Features()
@@ -27,14 +51,14 @@ features = Features()
 
 @dataclass(frozen=True, slots=True)
 class Feature:
-    """An upstream change of the page allocator.
+    """An upstream change of the page allocator, or one that was only proposed.
 
     :param name: how procedures and designs call it.
-    :param commit: first 12 digits of the commit in Linus Torvalds' tree.
-    :param release: first release with it, such as ``v6.2``.
+    :param commit: first 12 digits of the commit in Linus Torvalds' tree; "" for a proposal.
+    :param release: first release with it, such as ``v6.2``; "" for a proposal.
     :param stable: releases of 6.1.y from which on it is there, or "" if 6.1 was born with it.
     :param effect: what a user of the model sees of it.
-    :param can_be_off: whether the model also knows the kernel before the change.
+    :param mail: the day of the mail that proposed it, if it was never merged.
     """
 
     name: str
@@ -43,17 +67,83 @@ class Feature:
     release: str
     stable: str
     effect: str
-    can_be_off: bool = True
+    mail: str = ""
 
     @property
     def comment(self) -> str:
         """The comment that stands beside ``if features.NAME`` in the model."""
+        if self.mail:
+            return f'# As proposed on {self.mail} ("{self.subject}")'
         backport = f", {self.stable}" if self.stable else ""
         return f'# Since Linux kernel commit {self.commit} ("{self.subject}") (in {self.release}{backport})'
 
 
-#: In the order in which they were merged upstream.
+#: In the order in which they were merged upstream; what was never merged comes last.
 FEATURES = (
+    Feature(
+        "drain_again_in_offline",
+        "968318261221",
+        "mm/memory_hotplug: drain per-cpu pages again during memory offline",
+        "v5.9",
+        "",
+        "offlining drains the pcplists again each time it finds that not all pages are free",
+    ),
+    Feature(
+        "putback_to_tail",
+        "47b6a24a2382",
+        "mm/page_alloc: place pages to tail in __putback_isolated_page()",
+        "v5.10",
+        "",
+        "a free page that was taken out for a while is allocated last",
+    ),
+    Feature(
+        "move_to_tail",
+        "293ffa5ebb9c",
+        "mm/page_alloc: move pages to tail in move_to_free_list()",
+        "v5.10",
+        "",
+        "free pages that change their migratetype are allocated last",
+    ),
+    Feature(
+        "core_pages_to_tail",
+        "7fef431be9c9",
+        "mm/page_alloc: place pages to tail in __free_pages_core()",
+        "v5.10",
+        "",
+        "memory that comes online is allocated last",
+    ),
+    Feature(
+        "isolate_while_onlining",
+        "b30c59279d68",
+        "mm/memory_hotplug: mark pageblocks MIGRATE_ISOLATE while onlining memory",
+        "v5.10",
+        "",
+        "memory that comes online is isolated until all of it is there",
+    ),
+    Feature(
+        "pageset_update_two_stores",
+        "5c3ad2eb7104",
+        "mm, page_alloc: simplify pageset_update()",
+        "v5.11",
+        "",
+        "batch is stored, then high; before, batch was 1 while high changed",
+    ),
+    Feature(
+        "pageset_cached_in_zone",
+        "952eaf815925",
+        "mm, page_alloc: cache pageset high and batch in struct zone",
+        "v5.11",
+        "",
+        "the zone knows high and batch of its pcplists; they are stored only if they change",
+    ),
+    Feature(
+        "drain_by_isolation_users",
+        "7612921f2376",
+        "mm, page_alloc: move draining pcplists to page isolation users",
+        "v5.11",
+        "",
+        "isolating a pageblock drains nothing; who isolates a range drains when it is isolated",
+    ),
     Feature(
         "zone_pcp_disable",
         "ec6e8c7e0314",
@@ -61,7 +151,46 @@ FEATURES = (
         "v5.11",
         "",
         "offlining keeps the pcplists of the zone disabled (high 0, batch 1) from before the isolation until its end",
-        can_be_off=False,
+    ),
+    Feature(
+        "high_from_low_watermark",
+        "b92ca18e8ca5",
+        "mm/page_alloc: disassociate the pcp->high from pcp->batch",
+        "v5.14",
+        "",
+        "high comes from the low watermark, and changes with the watermarks; before, it was six batches",
+    ),
+    Feature(
+        "high_after_cpu_hotplug",
+        "04f8cfeaed08",
+        "mm/page_alloc: adjust pcp->high after CPU hotplug events",
+        "v5.14",
+        "",
+        "high is computed anew when a CPU comes or goes",
+    ),
+    Feature(
+        "free_factor",
+        "3b12e7e97938",
+        "mm/page_alloc: scale the number of pages that are batch freed",
+        "v5.14",
+        "",
+        "each free in a row that finds too many pages gives back twice as many; before, it was one batch",
+    ),
+    Feature(
+        "high_limited_in_reclaim",
+        "c49c2c47dab6",
+        "mm/page_alloc: limit the number of pages on PCP lists when reclaim is active",
+        "v5.14",
+        "",
+        "pcplists hold at most four batches while kswapd is at work",
+    ),
+    Feature(
+        "pcp_high_fraction",
+        "74f44822097c",
+        "mm/page_alloc: introduce vm.percpu_pagelist_high_fraction",
+        "v5.14",
+        "",
+        "a sysctl sets high, as a fraction of the zone split over the CPUs of the node; before, it was each CPU's",
     ),
     Feature(
         "high_order_pcplists",
@@ -70,16 +199,15 @@ FEATURES = (
         "v5.14",
         "",
         "orders 1 to 3 and huge pages have pcplists; pcp->count is in base pages",
-        can_be_off=False,
     ),
     Feature(
-        "pcp_high_fraction",
-        "74f44822097c",
-        "mm/page_alloc: introduce vm.percpu_pagelist_high_fraction",
-        "v5.14",
+        "merge_checked_always",
+        "1dd214b8f21c",
+        "mm: page_alloc: avoid merging non-fallbackable pageblocks with others",
+        "v5.18",
         "",
-        "high comes from the low watermark, or from the sysctl's fraction, and is split over the CPUs of the node",
-        can_be_off=False,
+        "free pages of CMA and HIGHATOMIC pageblocks do not merge with others; before, only those of isolated ones "
+        "did not",
     ),
     Feature(
         "drain_requested_list_first",
@@ -88,7 +216,6 @@ FEATURES = (
         "v5.18",
         "",
         "a bulk free starts with the list that grew too long and empties one list after the other",
-        can_be_off=False,
     ),
     Feature(
         "free_high",
@@ -97,7 +224,6 @@ FEATURES = (
         "v5.18",
         "",
         "freeing pages of orders 1 to 3 again and again without allocating empties the pcplists",
-        can_be_off=False,
     ),
     Feature(
         "isolate_at_pageblocks",
@@ -106,7 +232,6 @@ FEATURES = (
         "v5.19",
         "",
         "isolation rounds to pageblocks and splits free pages that reach across its ends",
-        can_be_off=False,
     ),
     Feature(
         "pcp_spinlock",
@@ -115,7 +240,6 @@ FEATURES = (
         "v6.0",
         "",
         "pcplists have a spinlock; who fails to take it at once goes to the buddy lists",
-        can_be_off=False,
     ),
     Feature(
         "remote_drain",
@@ -124,7 +248,6 @@ FEATURES = (
         "v6.0",
         "",
         "one CPU drains the pcplists of all, itself and at once, without work items",
-        can_be_off=False,
     ),
     Feature(
         "irqs_on_under_pcp_lock",
@@ -174,5 +297,33 @@ FEATURES = (
         "v6.11",
         "6.1.104",
         "a drain reads pcp->count under pcp->lock, so that it cannot miss a refill that is under way",
+    ),
+    Feature(
+        "isolation_disables_pcplists",
+        "",
+        "[RFC 5/5] mm, page_alloc: disable pcplists during page isolation",
+        "",
+        "",
+        "pcplists are disabled, and drained once, while any pageblock of the zone is isolated",
+        mail="2020-09-07",
+    ),
+    Feature(
+        "onlining_disables_pcplists",
+        "",
+        "Re: [RFC 5/5] mm, page_alloc: disable pcplists during page isolation",
+        "",
+        "",
+        "pcplists are disabled while memory comes online, too",
+        mail="2020-09-09",
+    ),
+    Feature(
+        "migratetype_with_irqs_off",
+        "",
+        "Re: [RFC 5/5] mm, page_alloc: disable pcplists during page isolation",
+        "",
+        "",
+        "a free reads the pageblock's type with irqs off; isolating a pageblock drains all CPUs, those that seem "
+        "empty too",
+        mail="2020-09-10",
     ),
 )

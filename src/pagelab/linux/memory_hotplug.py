@@ -17,7 +17,10 @@ from errno import EBUSY, EINTR
 
 from pagelab.lang.declare import NIL, irqs_off
 from pagelab.linux.buddy import FPI_TO_TAIL, __ffs, del_page_from_free_list
+from pagelab.linux.drain import drain_all_pages
+from pagelab.linux.features import features
 from pagelab.linux.migratetype import MIGRATE_ISOLATE, MIGRATE_MOVABLE
+from pagelab.linux.page_alloc import free_the_page
 from pagelab.linux.page_isolation import start_isolate_page_range, test_pages_isolated, undo_isolate_page_range
 from pagelab.linux.pcp import __free_pages_ok
 from pagelab.linux.pcp_tuning import (
@@ -25,7 +28,9 @@ from pagelab.linux.pcp_tuning import (
     zone_pcp_disable,
     zone_pcp_enable,
     zone_pcp_reset,
+    zone_pcp_update,
 )
+from pagelab.linux.rwsem import down_read, up_read
 from pagelab.linux.state import (
     ALLOCATED,
     BUDDY,
@@ -55,11 +60,31 @@ def move_pfn_range_to_zone(start: int, nr_pages: int, migratetype: int) -> None:
         page += machine.pageblock_nr_pages
 
 
-def online_pages_begin(cpu: int, start: int, nr_pages: int) -> None:
-    """The range belongs to the zone, isolated, and the zone has pcplists."""
-    move_pfn_range_to_zone(start, nr_pages, MIGRATE_ISOLATE)
+def isolate_onlining_pages(cpu: int, nr_pages: int) -> None:
+    """The pageblocks count as isolated from now on."""
+    # As proposed on 2020-09-09 ("Re: [RFC 5/5] mm, page_alloc: disable pcplists during page isolation")
+    if features.onlining_disables_pcplists:
+        down_read()
     with irqs_off(cpu), zone.lock:
         zone.nr_isolate_pageblock += nr_pages >> machine.pageblock_order
+        # As proposed on 2020-09-09 ("Re: [RFC 5/5] mm, page_alloc: disable pcplists during page isolation")
+        if features.onlining_disables_pcplists:
+            first = zone.nr_isolate_pageblock == nr_pages >> machine.pageblock_order
+    # As proposed on 2020-09-09 ("Re: [RFC 5/5] mm, page_alloc: disable pcplists during page isolation")
+    if features.onlining_disables_pcplists:
+        if first:
+            zone_pcp_disable(cpu)
+
+
+def online_pages_begin(cpu: int, start: int, nr_pages: int) -> None:
+    """The range belongs to the zone, isolated, and the zone has pcplists."""
+    # Since Linux kernel commit b30c59279d68 ("mm/memory_hotplug: mark pageblocks MIGRATE_ISOLATE while onlining
+    # memory") (in v5.10)
+    if features.isolate_while_onlining:
+        move_pfn_range_to_zone(start, nr_pages, MIGRATE_ISOLATE)
+        isolate_onlining_pages(cpu, nr_pages)
+    else:
+        move_pfn_range_to_zone(start, nr_pages, MIGRATE_MOVABLE)
     if zone.present_pages == 0:
         setup_zone_pageset()
 
@@ -71,7 +96,11 @@ def __free_pages_core(cpu: int, page: int, order: int) -> None:
     mem_map[page].compound_order = order
     mem_map[page].state = ALLOCATED
     zone.managed_pages += 1 << order
-    __free_pages_ok(cpu, page, order, FPI_TO_TAIL)
+    # Since Linux kernel commit 7fef431be9c9 ("mm/page_alloc: place pages to tail in __free_pages_core()") (in v5.10)
+    if features.core_pages_to_tail:
+        __free_pages_ok(cpu, page, order, FPI_TO_TAIL)
+    else:
+        free_the_page(cpu, page, order)
 
 
 def generic_online_page(cpu: int, page: int, order: int) -> None:
@@ -93,13 +122,29 @@ def online_pages_present(nr_pages: int) -> None:
     zone.present_pages += nr_pages
 
 
+def size_pcplists() -> None:
+    """The number of pages changed; since high depends on the low watermark, it changes with the watermarks."""
+    # Since Linux kernel commit b92ca18e8ca5 ("mm/page_alloc: disassociate the pcp->high from pcp->batch") (in v5.14)
+    if not features.high_from_low_watermark:
+        zone_pcp_update(0)
+
+
 def online_pages(cpu: int, start: int, nr_pages: int) -> None:
     """Bring a range online, whole pageblocks; at the end it can be allocated as MIGRATE_MOVABLE."""
     with mm.mem_hotplug_lock:
         online_pages_begin(cpu, start, nr_pages)
         online_pages_range(cpu, start, nr_pages)
         online_pages_present(nr_pages)
-        undo_isolate_page_range(cpu, start, start + nr_pages, MIGRATE_MOVABLE)
+        # As proposed on 2020-09-09 ("Re: [RFC 5/5] mm, page_alloc: disable pcplists during page isolation")
+        if not features.onlining_disables_pcplists:
+            size_pcplists()
+        # Since Linux kernel commit b30c59279d68 ("mm/memory_hotplug: mark pageblocks MIGRATE_ISOLATE while onlining
+        # memory") (in v5.10)
+        if features.isolate_while_onlining:
+            undo_isolate_page_range(cpu, start, start + nr_pages, MIGRATE_MOVABLE)
+        # As proposed on 2020-09-09 ("Re: [RFC 5/5] mm, page_alloc: disable pcplists during page isolation")
+        if features.onlining_disables_pcplists:
+            size_pcplists()
         init_per_zone_wmark_min(cpu)
 
 
@@ -127,7 +172,15 @@ def __offline_isolated_pages(cpu: int, start: int, end: int) -> None:
 def offline_pages_uncount(cpu: int, nr_pages: int) -> None:
     """The pageblocks keep their type ISOLATE, but count no longer."""
     with irqs_off(cpu), zone.lock:
+        # As proposed on 2020-09-07 ("[RFC 5/5] mm, page_alloc: disable pcplists during page isolation")
+        if features.isolation_disables_pcplists:
+            last = zone.nr_isolate_pageblock == nr_pages >> machine.pageblock_order
         zone.nr_isolate_pageblock -= nr_pages >> machine.pageblock_order
+    # As proposed on 2020-09-07 ("[RFC 5/5] mm, page_alloc: disable pcplists during page isolation")
+    if features.isolation_disables_pcplists:
+        if last:
+            zone_pcp_enable()
+        up_read()
 
 
 def remove_pfn_range_from_zone(start: int, nr_pages: int) -> None:
@@ -155,7 +208,19 @@ def offline_pages_end(cpu: int, start: int, nr_pages: int) -> None:
     init_per_zone_wmark_min(cpu)
     if zone.present_pages == 0:
         zone_pcp_reset()
+    else:
+        size_pcplists()
     remove_pfn_range_from_zone(start, nr_pages)
+
+
+def drain_in_offline(cpu: int) -> None:
+    """Not all pages were free: some may be on pcplists."""
+    # Since Linux kernel commit ec6e8c7e0314 ("mm, page_alloc: disable pcplists during memory offline") (in v5.11)
+    if not features.zone_pcp_disable:
+        # Since Linux kernel commit 968318261221 ("mm/memory_hotplug: drain per-cpu pages again during memory offline")
+        # (in v5.9)
+        if features.drain_again_in_offline:
+            drain_all_pages(cpu, specific=True)
 
 
 def offline_isolated(cpu: int, start: int, end: int) -> int:
@@ -173,25 +238,37 @@ def offline_isolated(cpu: int, start: int, end: int) -> int:
             if page != NIL:
                 do_migrate_range(cpu, page, end)
         ret = test_pages_isolated(cpu, start, end)
+        if ret != 0:
+            drain_in_offline(cpu)
     return 0
+
+
+def isolate_and_offline(cpu: int, start: int, end: int) -> int:
+    """Isolate a range and take its pages off the free lists; 0, or -EBUSY or -EINTR with everything undone."""
+    ret = start_isolate_page_range(cpu, start, end, MIGRATE_MOVABLE)
+    if ret == 0:
+        ret = offline_isolated(cpu, start, end)
+        if ret == 0:
+            __offline_isolated_pages(cpu, start, end)
+            offline_pages_uncount(cpu, end - start)
+        else:
+            undo_isolate_page_range(cpu, start, end, MIGRATE_MOVABLE)
+    return ret
 
 
 def offline_pages(cpu: int, start: int, nr_pages: int) -> int:
     """Take a range offline, whole pageblocks; 0, or -EBUSY or -EINTR with everything undone."""
     end = start + nr_pages
     with mm.mem_hotplug_lock:
-        # zone_pcp_disable() to zone_pcp_enable()
-        with mm.pcp_batch_high_lock:
-            zone_pcp_disable(cpu)
-            ret = start_isolate_page_range(cpu, start, end, MIGRATE_MOVABLE)
-            if ret == 0:
-                ret = offline_isolated(cpu, start, end)
-                if ret == 0:
-                    __offline_isolated_pages(cpu, start, end)
-                    offline_pages_uncount(cpu, nr_pages)
-                else:
-                    undo_isolate_page_range(cpu, start, end, MIGRATE_MOVABLE)
-            zone_pcp_enable()
+        # Since Linux kernel commit ec6e8c7e0314 ("mm, page_alloc: disable pcplists during memory offline") (in v5.11)
+        if features.zone_pcp_disable:
+            # zone_pcp_disable() to zone_pcp_enable()
+            with mm.pcp_batch_high_lock:
+                zone_pcp_disable(cpu)
+                ret = isolate_and_offline(cpu, start, end)
+                zone_pcp_enable()
+        else:
+            ret = isolate_and_offline(cpu, start, end)
         if ret == 0:
             offline_pages_end(cpu, start, nr_pages)
     return ret

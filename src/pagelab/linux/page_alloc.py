@@ -46,6 +46,9 @@ def rmqueue(cpu: int, order: int, alloc_flags: int, migratetype: int) -> int:
         # The MOVABLE pcplist may hold CMA pages, which this allocation must not get.
         if not machine.cma or alloc_flags & ALLOC_CMA or migratetype != MIGRATE_MOVABLE:
             page = rmqueue_pcplist(cpu, order, migratetype, alloc_flags)
+            # Since Linux kernel commit 4b23a68f9536 ("mm/page_alloc: protect PCP lists with a spinlock") (in v6.0)
+            if not features.pcp_spinlock:
+                return page
             if page != NIL:
                 return page
     return rmqueue_buddy(cpu, order, alloc_flags, migratetype)

@@ -17,7 +17,11 @@ from pagelab.linux.buddy import (
     move_freepages_block,
     split_free_page,
 )
+from pagelab.linux.drain import __drain_all_pages, drain_all_pages
+from pagelab.linux.features import features
 from pagelab.linux.migratetype import MIGRATE_CMA, MIGRATE_ISOLATE
+from pagelab.linux.pcp_tuning import zone_pcp_disable, zone_pcp_enable
+from pagelab.linux.rwsem import down_read, up_read
 from pagelab.linux.state import (
     ALLOCATED,
     BUDDY,
@@ -71,6 +75,15 @@ def has_unmovable_pages(start: int, end: int, migratetype: int) -> int:
     return NIL
 
 
+def drain_after_isolation(cpu: int) -> None:
+    """What isolating a pageblock does to the pcplists, before that became the business of its callers."""
+    # As proposed on 2020-09-10 ("Re: [RFC 5/5] mm, page_alloc: disable pcplists during page isolation")
+    if features.migratetype_with_irqs_off:
+        __drain_all_pages(cpu, specific=True, force_all_cpus=True)
+        return
+    drain_all_pages(cpu, specific=True)
+
+
 def set_migratetype_isolate(cpu: int, page: int, migratetype: int, start: int, end: int) -> int:
     """Isolate the pageblock of a page, of which only what lies in the range must be movable; 0 or -EBUSY."""
     with irqs_off(cpu), zone.lock:
@@ -82,8 +95,20 @@ def set_migratetype_isolate(cpu: int, page: int, migratetype: int, start: int, e
             return -EBUSY
         set_pageblock_migratetype(page, MIGRATE_ISOLATE)
         zone.nr_isolate_pageblock += 1
+        # As proposed on 2020-09-07 ("[RFC 5/5] mm, page_alloc: disable pcplists during page isolation")
+        if features.isolation_disables_pcplists:
+            first = zone.nr_isolate_pageblock == 1
         nr_pages = move_freepages_block(cpu, page, MIGRATE_ISOLATE)
         __mod_zone_freepage_state(-nr_pages, old)
+    # As proposed on 2020-09-07 ("[RFC 5/5] mm, page_alloc: disable pcplists during page isolation")
+    if features.isolation_disables_pcplists:
+        if first:
+            zone_pcp_disable(cpu)
+        return 0
+    # Since Linux kernel commit 7612921f2376 ("mm, page_alloc: move draining pcplists to page isolation users")
+    # (in v5.11)
+    if not features.drain_by_isolation_users:
+        drain_after_isolation(cpu)
     return 0
 
 
@@ -108,6 +133,13 @@ def unset_migratetype_isolate(cpu: int, page: int, migratetype: int) -> None:
         if isolated_page:
             __putback_isolated_page(page, order, migratetype)
         zone.nr_isolate_pageblock -= 1
+        # As proposed on 2020-09-07 ("[RFC 5/5] mm, page_alloc: disable pcplists during page isolation")
+        if features.isolation_disables_pcplists:
+            last = zone.nr_isolate_pageblock == 0
+    # As proposed on 2020-09-07 ("[RFC 5/5] mm, page_alloc: disable pcplists during page isolation")
+    if features.isolation_disables_pcplists:
+        if last:
+            zone_pcp_enable()
 
 
 def find_large_buddy(page: int) -> int:
@@ -193,6 +225,25 @@ def isolate_single_pageblock(
     return 0
 
 
+def start_isolate_whole_pageblocks(cpu: int, start: int, end: int, migratetype: int) -> int:
+    """start_isolate_page_range() of kernels before v5.19: the range consists of whole pageblocks, one after the other.
+
+    The proposals of September 2020 return with pcp_batch_high_lock held, until undo_isolate_page_range().
+    """
+    # As proposed on 2020-09-07 ("[RFC 5/5] mm, page_alloc: disable pcplists during page isolation")
+    if features.isolation_disables_pcplists:
+        down_read()
+    page = start
+    while page < end:
+        if mem_map[page].state != OFFLINE:
+            block_end = page + machine.pageblock_nr_pages
+            if set_migratetype_isolate(cpu, page, migratetype, page, block_end) != 0:
+                undo_isolate_page_range(cpu, start, page, migratetype)
+                return -EBUSY
+        page += machine.pageblock_nr_pages
+    return 0
+
+
 def start_isolate_page_range(cpu: int, start: int, end: int, migratetype: int) -> int:
     """Isolate a range, rounded to pageblocks; 0, or -EBUSY with everything undone.
 
@@ -200,6 +251,9 @@ def start_isolate_page_range(cpu: int, start: int, end: int, migratetype: int) -
 
     :param migratetype: what the pageblocks get back if it fails.
     """
+    # Since Linux kernel commit b2c9e2fbba32 ("mm: make alloc_contig_range work at pageblock granularity") (in v5.19)
+    if not features.isolate_at_pageblocks:
+        return start_isolate_whole_pageblocks(cpu, start, end, migratetype)
     isolate_start = start & ~(machine.pageblock_nr_pages - 1)
     isolate_end = (end + machine.pageblock_nr_pages - 1) & ~(machine.pageblock_nr_pages - 1)
     last = isolate_end - machine.pageblock_nr_pages
@@ -227,6 +281,9 @@ def undo_isolate_page_range(cpu: int, start: int, end: int, migratetype: int) ->
         if mem_map[page].state != OFFLINE and get_pageblock_migratetype(page) == MIGRATE_ISOLATE:
             unset_migratetype_isolate(cpu, page, migratetype)
         page += machine.pageblock_nr_pages
+    # As proposed on 2020-09-07 ("[RFC 5/5] mm, page_alloc: disable pcplists during page isolation")
+    if features.isolation_disables_pcplists:
+        up_read()
 
 
 def __test_page_isolated_in_pageblock(start: int, end: int) -> int:

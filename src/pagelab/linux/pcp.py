@@ -13,6 +13,7 @@ from pagelab.linux.fallback import __rmqueue
 from pagelab.linux.features import features
 from pagelab.linux.lists import pcp_list_add, pcp_list_add_tail, pcp_list_del_head, pcp_list_del_tail
 from pagelab.linux.migratetype import MIGRATE_CMA, MIGRATE_ISOLATE, MIGRATE_MOVABLE, MIGRATE_PCPTYPES
+from pagelab.linux.pcp_round_robin import free_pcppages_bulk_round_robin
 from pagelab.linux.state import (
     ALLOCATED,
     IN_FLIGHT,
@@ -30,6 +31,10 @@ from pagelab.linux.trace import mm_page_free, mm_page_free_batched, mm_page_pcpu
 
 def pcp_allowed_order(order: int) -> bool:
     """Whether pages of this order have pcplists."""
+    # Since Linux kernel commit 44042b449872 ("mm/page_alloc: allow high-order pages to be stored on the per-cpu lists")
+    # (in v5.14)
+    if not features.high_order_pcplists:
+        return order == 0
     if order <= machine.costly_order:
         return True
     return machine.thp and order == machine.pageblock_order
@@ -37,6 +42,10 @@ def pcp_allowed_order(order: int) -> bool:
 
 def order_to_pindex(migratetype: int, order: int) -> int:
     """The pcplist for pages of a migratetype and an order."""
+    # Since Linux kernel commit 44042b449872 ("mm/page_alloc: allow high-order pages to be stored on the per-cpu lists")
+    # (in v5.14)
+    if not features.high_order_pcplists:
+        return migratetype
     if order > machine.costly_order:
         # Since Linux kernel commit bf14ed81f571 ("mm/page_alloc: Separate THP PCP into movable and non-movable
         # categories") (in v6.10, 6.1.97)
@@ -75,6 +84,11 @@ def rmqueue_bulk(cpu: int, order: int, count: int, pindex: int, migratetype: int
 
 def free_pcppages_bulk(cpu: int, owner: int, count: int, pindex: int) -> None:
     """Give back at least ``count`` base pages, list after list from ``pindex`` on, each from its tail."""
+    # Since Linux kernel commit d61372bc41cf ("mm/page_alloc: drain the requested list first during bulk free")
+    # (in v5.18)
+    if not features.drain_requested_list_first:
+        free_pcppages_bulk_round_robin(cpu, owner, count)
+        return
     count = min(pcp[owner].count, count)
     min_pindex = 0
     max_pindex = machine.nr_pcp_lists - 1
@@ -145,6 +159,10 @@ def pcp_trylock_rmqueue(cpu: int, order: int, migratetype: int, alloc_flags: int
 
 def rmqueue_pcplist(cpu: int, order: int, migratetype: int, alloc_flags: int) -> int:
     """Take a page from the CPU's pcplists; NIL if they are locked, or empty and not to be refilled."""
+    # Since Linux kernel commit 4b23a68f9536 ("mm/page_alloc: protect PCP lists with a spinlock") (in v6.0)
+    if not features.pcp_spinlock:
+        with irqs_off(cpu):
+            return __rmqueue_pcplist(cpu, order, migratetype, alloc_flags, order_to_pindex(migratetype, order))
     # Since Linux kernel commit 574907741599 ("mm/page_alloc: leave IRQs enabled for per-cpu page allocations")
     # (in v6.2, 6.1.57)
     if features.irqs_on_under_pcp_lock:
@@ -187,6 +205,10 @@ def free_unref_page_prepare(cpu: int, page: int, order: int) -> None:
 
 def nr_pcp_free(cpu: int, high: int, batch: int, free_high: bool) -> int:
     """How many base pages to give back; ``free_factor`` doubles it with each free in a row."""
+    # Since Linux kernel commit 3b12e7e97938 ("mm/page_alloc: scale the number of pages that are batch freed")
+    # (in v5.14)
+    if not features.free_factor:
+        return batch
     if free_high:
         return pcp[cpu].count
     # The pcplists are disabled, or those of boot.
@@ -208,6 +230,10 @@ def nr_pcp_high(cpu: int, free_high: bool) -> int:
     high = pcp[cpu].high
     if high == 0 or free_high:
         return 0
+    # Since Linux kernel commit c49c2c47dab6 ("mm/page_alloc: limit the number of pages on PCP lists when reclaim is
+    # active") (in v5.14)
+    if not features.high_limited_in_reclaim:
+        return high
     if not zone.reclaim_active:
         return high
     return min(pcp[cpu].batch << 2, high)
@@ -220,7 +246,11 @@ def free_unref_page_commit(cpu: int, page: int, migratetype: int, order: int) ->
     mem_map[page].state = ON_PCPLIST
     pcp[cpu].count += 1 << order
     # Pages of higher orders fragment memory while they wait here.
-    free_high = 0 < order <= machine.costly_order and pcp[cpu].free_factor != 0
+    free_high = False
+    # Since Linux kernel commit f26b3fa04611 ("mm/page_alloc: limit number of high-order pages on PCP during bulk free")
+    # (in v5.18)
+    if features.free_high:
+        free_high = 0 < order <= machine.costly_order and pcp[cpu].free_factor != 0
     high = nr_pcp_high(cpu, free_high)
     if pcp[cpu].count >= high:
         batch = pcp[cpu].batch
@@ -236,8 +266,37 @@ def pcp_trylock_free(cpu: int, page: int, pcpmigratetype: int, migratetype: int,
         free_one_page(cpu, page, order, migratetype, FPI_NONE)
 
 
+def free_unref_page_commit_irqs_off(cpu: int, page: int) -> None:
+    """free_unref_page_commit() of kernels whose pcplists have no lock: irqs are off, and the page may go past them."""
+    migratetype = mem_map[page].index
+    if migratetype >= MIGRATE_PCPTYPES:
+        if migratetype == MIGRATE_ISOLATE:
+            free_one_page(cpu, page, 0, migratetype, FPI_NONE)
+            return
+        migratetype = MIGRATE_MOVABLE
+    free_unref_page_commit(cpu, page, migratetype, 0)
+
+
+def free_unref_page_irqs_off(cpu: int, page: int) -> None:
+    """free_unref_page() of kernels whose pcplists have no lock."""
+    # As proposed on 2020-09-10 ("Re: [RFC 5/5] mm, page_alloc: disable pcplists during page isolation")
+    if features.migratetype_with_irqs_off:
+        free_pages_prepare(cpu, page, 0)
+        with irqs_off(cpu):
+            mem_map[page].index = get_pageblock_migratetype(page)
+            free_unref_page_commit_irqs_off(cpu, page)
+        return
+    free_unref_page_prepare(cpu, page, 0)
+    with irqs_off(cpu):
+        free_unref_page_commit_irqs_off(cpu, page)
+
+
 def free_unref_page(cpu: int, page: int, order: int) -> None:
     """Free a page of an order that has pcplists."""
+    # Since Linux kernel commit 4b23a68f9536 ("mm/page_alloc: protect PCP lists with a spinlock") (in v6.0)
+    if not features.pcp_spinlock:
+        free_unref_page_irqs_off(cpu, page)
+        return
     free_unref_page_prepare(cpu, page, order)
     migratetype = mem_map[page].index
     pcpmigratetype = migratetype
@@ -287,8 +346,30 @@ def free_unref_page_list_some(cpu: int, first: int, nr: int) -> None:
         free_unref_page_list_commit(cpu, page_vec[cpu, i].page)
 
 
+def free_unref_page_list_irqs_off(cpu: int, nr: int) -> None:
+    """free_unref_page_list() of kernels whose pcplists have no lock: all pages are prepared first, irqs on."""
+    for i in range(nr):
+        free_unref_page_prepare(cpu, page_vec[cpu, i].page, 0)
+    first = 0
+    while first < nr:
+        with irqs_off(cpu):
+            for i in range(first, min(first + machine.swap_cluster_max, nr)):
+                page = page_vec[cpu, i].page
+                # As proposed on 2020-09-10 ("Re: [RFC 5/5] mm, page_alloc: disable pcplists during page isolation")
+                if features.migratetype_with_irqs_off:
+                    if zone.nr_isolate_pageblock != 0:
+                        mem_map[page].index = get_pageblock_migratetype(page)
+                mm_page_free_batched(cpu, page)
+                free_unref_page_commit_irqs_off(cpu, page)
+        first += machine.swap_cluster_max
+
+
 def free_unref_page_list(cpu: int, nr: int) -> None:
     """Free a list of order-0 pages, many of them in one hold of pcp->lock."""
+    # Since Linux kernel commit 4b23a68f9536 ("mm/page_alloc: protect PCP lists with a spinlock") (in v6.0)
+    if not features.pcp_spinlock:
+        free_unref_page_list_irqs_off(cpu, nr)
+        return
     kept = 0
     for i in range(nr):
         page = page_vec[cpu, i].page

@@ -9,13 +9,15 @@ from __future__ import annotations
 from errno import EINVAL
 
 from pagelab.linux.drain import __drain_all_pages, drain_pages
+from pagelab.linux.features import features
+from pagelab.linux.rwsem import down_write, up_write
 from pagelab.linux.state import cpu_state, machine, mm, pcp, zone
-
-MIN_PERCPU_PAGELIST_HIGH_FRACTION = 8
 
 
 def zone_batchsize() -> int:
     """Pages to move at once: a 4096th of the zone, at most 256 KiB, made one less than a power of two."""
+    if machine.fixed_batch != 0:
+        return machine.fixed_batch
     batch = min(zone.managed_pages >> 10, (1 << 20) >> machine.page_shift)
     batch = max(batch // 4, 1)
     batch += batch // 2
@@ -39,7 +41,12 @@ def cpus_to_split_high(cpu_online: int) -> int:
 
 def zone_highsize(batch: int, cpu_online: int) -> int:
     """Base pages that the pcplists of a CPU may hold."""
-    fraction = mm.percpu_pagelist_high_fraction
+    fraction = 0
+    # Since Linux kernel commit 74f44822097c ("mm/page_alloc: introduce vm.percpu_pagelist_high_fraction") (in v5.14)
+    if features.pcp_high_fraction:
+        fraction = mm.percpu_pagelist_high_fraction
+    if fraction == 0 and machine.fixed_high != 0:
+        return machine.fixed_high
     if fraction == 0:
         total_pages = zone.watermark_low
     else:
@@ -48,7 +55,13 @@ def zone_highsize(batch: int, cpu_online: int) -> int:
 
 
 def pageset_update(owner: int, high: int, batch: int) -> None:
-    """Two stores that other CPUs may see apart."""
+    """Stores that other CPUs may see apart."""
+    # Since Linux kernel commit 5c3ad2eb7104 ("mm, page_alloc: simplify pageset_update()") (in v5.11)
+    if not features.pageset_update_two_stores:
+        pcp[owner].batch = 1
+        pcp[owner].high = high
+        pcp[owner].batch = batch
+        return
     pcp[owner].batch = batch
     pcp[owner].high = high
 
@@ -60,18 +73,36 @@ def __zone_set_pageset_high_and_batch(high: int, batch: int) -> None:
 
 
 def zone_set_pageset_high_and_batch(cpu_online: int) -> None:
-    """Compute high and batch anew and set them if they changed; mm.pcp_batch_high_lock is held."""
-    new_batch = max(1, zone_batchsize())
-    new_high = zone_highsize(new_batch, cpu_online)
-    if zone.pageset_high == new_high and zone.pageset_batch == new_batch:
-        return
-    zone.pageset_high = new_high
-    zone.pageset_batch = new_batch
+    """Compute high and batch anew and set them if they changed; pcp_batch_high_lock is held."""
+    # Since Linux kernel commit b92ca18e8ca5 ("mm/page_alloc: disassociate the pcp->high from pcp->batch") (in v5.14)
+    if features.high_from_low_watermark:
+        new_batch = max(1, zone_batchsize())
+        new_high = zone_highsize(new_batch, cpu_online)
+    else:
+        new_batch = zone_batchsize()
+        new_high = machine.fixed_high if machine.fixed_high != 0 else 6 * new_batch
+        new_batch = max(1, new_batch)
+        fraction = mm.percpu_pagelist_high_fraction  # vm.percpu_pagelist_fraction in those kernels
+        if fraction != 0:
+            new_high = zone.managed_pages // fraction
+            new_batch = min(max(1, new_high // 4), machine.page_shift * 8)
+    # Since Linux kernel commit 952eaf815925 ("mm, page_alloc: cache pageset high and batch in struct zone") (in v5.11)
+    if features.pageset_cached_in_zone:
+        if zone.pageset_high == new_high and zone.pageset_batch == new_batch:
+            return
+        zone.pageset_high = new_high
+        zone.pageset_batch = new_batch
     __zone_set_pageset_high_and_batch(new_high, new_batch)
 
 
 def zone_pcp_update(cpu_online: int) -> None:
     """The zone has another number of pages, or of CPUs."""
+    # As proposed on 2020-09-07 ("[RFC 5/5] mm, page_alloc: disable pcplists during page isolation")
+    if features.isolation_disables_pcplists:
+        down_write()
+        zone_set_pageset_high_and_batch(cpu_online)
+        up_write()
+        return
     with mm.pcp_batch_high_lock:
         zone_set_pageset_high_and_batch(cpu_online)
 
@@ -108,27 +139,42 @@ def zone_pcp_reset() -> None:
         pageset_update(owner, 0, 1)
 
 
+def set_percpu_pagelist_high_fraction(value: int) -> int:
+    """The body of percpu_pagelist_high_fraction_sysctl_handler(); pcp_batch_high_lock is held."""
+    if value < 0 or 0 < value < machine.min_high_fraction:
+        return -EINVAL
+    if value == mm.percpu_pagelist_high_fraction:
+        return 0
+    mm.percpu_pagelist_high_fraction = value
+    if zone.present_pages != 0:
+        zone_set_pageset_high_and_batch(0)
+    return 0
+
+
 def percpu_pagelist_high_fraction_sysctl_handler(value: int) -> int:
     """A write to vm.percpu_pagelist_high_fraction; returns 0 or -EINVAL."""
+    # As proposed on 2020-09-07 ("[RFC 5/5] mm, page_alloc: disable pcplists during page isolation")
+    if features.isolation_disables_pcplists:
+        down_write()
+        ret = set_percpu_pagelist_high_fraction(value)
+        up_write()
+        return ret
     with mm.pcp_batch_high_lock:
-        if value < 0 or 0 < value < MIN_PERCPU_PAGELIST_HIGH_FRACTION:
-            return -EINVAL
-        if value == mm.percpu_pagelist_high_fraction:
-            return 0
-        mm.percpu_pagelist_high_fraction = value
-        if zone.present_pages != 0:
-            zone_set_pageset_high_and_batch(0)
-    return 0
+        return set_percpu_pagelist_high_fraction(value)
 
 
 def page_alloc_cpu_online() -> None:
     """A CPU comes online; it is not among the online ones yet."""
-    if zone.present_pages != 0:
-        zone_pcp_update(1)
+    # Since Linux kernel commit 04f8cfeaed08 ("mm/page_alloc: adjust pcp->high after CPU hotplug events") (in v5.14)
+    if features.high_after_cpu_hotplug:
+        if zone.present_pages != 0:
+            zone_pcp_update(1)
 
 
 def page_alloc_cpu_dead(cpu: int, dead: int) -> None:
     """A CPU went offline: it is not among the online ones any more, and nothing runs there."""
     drain_pages(cpu, dead)
-    if zone.present_pages != 0:
-        zone_pcp_update(0)
+    # Since Linux kernel commit 04f8cfeaed08 ("mm/page_alloc: adjust pcp->high after CPU hotplug events") (in v5.14)
+    if features.high_after_cpu_hotplug:
+        if zone.present_pages != 0:
+            zone_pcp_update(0)

@@ -30,6 +30,11 @@ class Machine(Constants):
     cma: bool = True  # CONFIG_CMA
     zone_movable: bool = True  # the zone is ZONE_MOVABLE
     nr_other_zones: int = 4  # zones whose sizes the watermarks depend on, those without pages too
+    # For zones of a few pages, of which the kernel's formulas make nothing:
+    fixed_batch: int = 0  # batch of the pcplists; 0: the formula
+    fixed_high: int = 0  # high of the pcplists; 0: the formula
+    fixed_watermarks: bool = False  # the watermarks stay what they are
+    min_high_fraction: int = 8  # MIN_PERCPU_PAGELIST_HIGH_FRACTION
 
     @property
     def pageblock_nr_pages(self) -> int:
@@ -49,11 +54,15 @@ class Machine(Constants):
     @property
     def nr_loworder_pcp_lists(self) -> int:
         """NR_LOWORDER_PCP_LISTS: pcplists of orders up to costly_order."""
+        if not features.high_order_pcplists:
+            return MIGRATE_PCPTYPES
         return MIGRATE_PCPTYPES * (self.costly_order + 1)
 
     @property
     def nr_pcp_lists(self) -> int:
         """NR_PCP_LISTS."""
+        if not features.high_order_pcplists:
+            return MIGRATE_PCPTYPES
         nr_pcp_thp = (2 if features.thp_lists_by_movability else 1) if self.thp else 0
         return self.nr_loworder_pcp_lists + nr_pcp_thp
 
@@ -162,6 +171,26 @@ class CpuState:
     signal_pending: bool = False  # of the task that runs there: it gives up
 
 
+# drain_work[cpu].state
+WORK_IDLE = 0
+WORK_QUEUED = 1
+WORK_RUNS = 2
+
+
+class DrainWork:
+    """pcpu_drain of a CPU: the work item that empties its pcplists."""
+
+    state: i8 = WORK_IDLE
+
+
+class RwSem:
+    """A read-write semaphore."""
+
+    readers: i8 = 0
+    waiting_writers: i8 = 0
+    writer: bool = False
+
+
 class PageVec:
     """A list of pages that the task on this CPU frees or has got; on its stack, so nobody else looks at it."""
 
@@ -179,8 +208,24 @@ other_zone = table("other_zone", OtherZone, lambda: machine.nr_other_zones)
 cpu_state = table("cpu_state", CpuState, lambda: machine.nr_cpus)
 page_vec = table("page_vec", PageVec, lambda: machine.nr_cpus, lambda: machine.page_vec_size)
 
+drain_work = table("drain_work", DrainWork, lambda: machine.nr_cpus)
+pcp_batch_high_rwsem = record("pcp_batch_high_rwsem", RwSem)
+
 #: Every table and record.
-TABLES: tuple[Any, ...] = (mem_map, pageblock, free_area, pcp, pcp_list, zone, mm, other_zone, cpu_state, page_vec)
+TABLES: tuple[Any, ...] = (
+    mem_map,
+    pageblock,
+    free_area,
+    pcp,
+    pcp_list,
+    zone,
+    mm,
+    other_zone,
+    cpu_state,
+    page_vec,
+    drain_work,
+    pcp_batch_high_rwsem,
+)
 
 
 def reset() -> None:

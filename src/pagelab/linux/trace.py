@@ -60,3 +60,8 @@ def do_migrate_range(cpu: int, page: int, end: int) -> None:
 @tracepoint
 def alloc_contig_migrate_range(cpu: int, start: int, end: int) -> None:
     """Isolation wants an allocation that reaches across its end migrated: ``__alloc_contig_migrate_range()``."""
+
+
+@tracepoint
+def flush_drain_work(cpu: int, owner: int) -> None:
+    """A drain waits for the work of a CPU.  Where no thread does it, a probe has to: drain_local_pages_wq()."""

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from pagelab.lang.declare import irqs_off
+from pagelab.linux.features import features
 from pagelab.linux.pcp_tuning import zone_pcp_update
 from pagelab.linux.state import machine, mm, other_zone, zone
 
@@ -72,11 +73,15 @@ def __setup_per_zone_wmarks(cpu: int) -> None:
 
 def setup_per_zone_wmarks(cpu: int) -> None:
     """min_free_kbytes or the number of pages changed."""
-    __setup_per_zone_wmarks(cpu)
-    zone_pcp_update(0)
+    if not machine.fixed_watermarks:
+        __setup_per_zone_wmarks(cpu)
+    # Since Linux kernel commit b92ca18e8ca5 ("mm/page_alloc: disassociate the pcp->high from pcp->batch") (in v5.14)
+    if features.high_from_low_watermark:
+        zone_pcp_update(0)
 
 
 def init_per_zone_wmark_min(cpu: int) -> None:
     """After memory came or went."""
-    calculate_min_free_kbytes()
+    if not machine.fixed_watermarks:
+        calculate_min_free_kbytes()
     setup_per_zone_wmarks(cpu)
