@@ -8,7 +8,9 @@ from pagelab.lang.declare import (
     Lock,
     atomic,
     choose,
+    held,
     i8,
+    irqs_are_off,
     irqs_off,
     record,
     table,
@@ -80,6 +82,17 @@ def take_when(value: int) -> None:
 def assert_seen(value: int) -> None:
     seen = counter.seen
     assert seen != value, "it was seen"
+
+
+def look(cpu: int) -> None:
+    if held(counter.lock):
+        counter.seen = 1
+    if irqs_are_off(cpu):
+        counter.seen = 2
+
+
+def nobody_sees_both() -> bool:
+    return not (held(counter.lock) and irqs_are_off(0) and irqs_are_off(1))
 
 
 def value_below_three() -> bool:

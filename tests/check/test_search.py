@@ -25,6 +25,11 @@ SYSTEMS = {
     "locked": [Thread("a", shelf.add_locked, (2,)), Thread("b", shelf.add_locked, (1,)), Thread("c", shelf.add, (1,))],
     "irqs": [Thread(f"t{i}", shelf.add_with_irqs_off, (i % 2,)) for i in range(3)],
     "trylock": [Thread("a", shelf.try_it, (0,)), Thread("b", shelf.add_with_irqs_off, (0,))],
+    "look": [
+        Thread("a", shelf.add_with_irqs_off, (1,)),
+        Thread("b", shelf.add_locked, (1,)),
+        Thread("c", shelf.look, (1,)),
+    ],
     "wait": [Thread("a", shelf.take_when, (2,), daemon=True), Thread("b", shelf.add_locked, (3,))],
 }
 TABLES = (shelf.counter, shelf.per_cpu)
@@ -81,6 +86,17 @@ def test_an_invariant_is_violated_as_soon_as_it_can_be() -> None:
     assert (outcome.verdict, outcome.violation) == ("violated", "value_below_three does not hold")
     assert outcome.schedule is not None
     assert len(outcome.schedule.steps) == 6, "three times load and store, by whom does not matter"
+
+
+def test_properties_see_locks_and_irqs() -> None:
+    threads = [Thread(f"t{i}", shelf.add_with_irqs_off, (i,)) for i in range(2)]
+    system = build(threads, shelf.nobody_sees_both)
+    assert Search(system, system.initial()).run().verdict == "holds", "nobody takes counter.lock"
+    system = build([*threads, Thread("b", shelf.add_locked, (1,))], shelf.nobody_sees_both)
+    outcome = Search(system, system.initial()).run()
+    assert outcome.violation == "nobody_sees_both does not hold"
+    assert outcome.schedule is not None
+    assert sorted(outcome.schedule.steps) == [(0, 0), (1, 0), (2, 0)]
 
 
 def test_deadlock() -> None:

@@ -89,6 +89,11 @@ class _SteppedLock(Lock):
             runner.stop()
         return super().try_to_take()
 
+    def is_held(self) -> bool:
+        if (runner := _runner()) is not None:
+            runner.stop()
+        return super().is_held()
+
     def give_back(self) -> None:
         if (runner := _runner()) is not None:
             runner.stop()
@@ -210,6 +215,12 @@ class CPythonRun:
             me.stop()
             self.tokens[cpu] = False
         me.irqs_off -= 1
+
+    def irqs_are_off(self, cpu: int) -> bool:
+        """Whether some thread is in a section of that CPU."""
+        if (me := self._me()) is not None:
+            me.stop()
+        return self.tokens.get(cpu, False)
 
     def begin_atomic(self) -> None:
         """One step from here on."""

@@ -47,6 +47,7 @@ class Stepper(typing.Protocol):
 
     def irqs_off(self, cpu: int) -> None: ...
     def irqs_on(self, cpu: int) -> None: ...
+    def irqs_are_off(self, cpu: int) -> bool: ...
     def begin_atomic(self) -> None: ...
     def end_atomic(self) -> None: ...
     def choose(self, low: int, high: int) -> int: ...
@@ -75,6 +76,10 @@ class Lock:
         taken = not self.held
         self.held = True
         return taken
+
+    def is_held(self) -> bool:
+        """Whether somebody holds it."""
+        return self.held
 
     def give_back(self) -> None:
         """Somebody else may take it."""
@@ -107,6 +112,11 @@ def unlock(lock: Lock) -> None:
     lock.give_back()
 
 
+def held(lock: Lock) -> bool:
+    """Whether somebody holds the lock.  For properties: who acts on it is too late."""
+    return lock.is_held()
+
+
 @contextmanager
 def irqs_off(cpu: int) -> Iterator[None]:
     """A section of this CPU that no other context of it can enter.  One thread alone cannot tell; the checker can."""
@@ -116,6 +126,11 @@ def irqs_off(cpu: int) -> Iterator[None]:
     stepper.irqs_off(cpu)
     yield
     stepper.irqs_on(cpu)
+
+
+def irqs_are_off(cpu: int) -> bool:
+    """Whether some context of this CPU is in an irqs-off section.  For properties; False where only one thread runs."""
+    return stepper is not None and stepper.irqs_are_off(cpu)
 
 
 @contextmanager

@@ -55,6 +55,7 @@ class Do(enum.Enum):
     TRYLOCK = "trylock"
     IRQS_OFF = "irqs_off"
     IRQS_ON = "irqs_on"
+    IRQS_TEST = "irqs_test"  # local = whether the CPU has its irqs off
     ATOMIC = "atomic"  # begins a section that is one step
     # Within the step of the node before.
     ATOMIC_END = "atomic_end"
@@ -62,7 +63,9 @@ class Do(enum.Enum):
     CHOOSE = "choose"  # local = any of args[0] to args[1] - 1
 
 
-SHARED = frozenset({Do.LOAD, Do.STORE, Do.LOCK, Do.UNLOCK, Do.TRYLOCK, Do.IRQS_OFF, Do.IRQS_ON, Do.ATOMIC})
+SHARED = frozenset(
+    {Do.LOAD, Do.STORE, Do.LOCK, Do.UNLOCK, Do.TRYLOCK, Do.IRQS_OFF, Do.IRQS_ON, Do.IRQS_TEST, Do.ATOMIC}
+)
 
 
 @dataclass(slots=True, eq=False)

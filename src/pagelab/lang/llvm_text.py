@@ -173,6 +173,8 @@ class _Function(Emitter):
                 low, high = (self.expression(e) for e in node.args)
                 self.fault_unless(self.value(f"icmp slt i64 {low}, {high}"), "nothing to choose from", low, high)
                 self.set(node.local, low)
+            case Do.IRQS_TEST:
+                self.set(node.local, "0")
             case Do.IRQS_OFF | Do.IRQS_ON | Do.ATOMIC | Do.ATOMIC_END:
                 pass  # one thread alone cannot tell
         self.emit(f"br label %{self.target(node.then)}")

@@ -267,6 +267,15 @@ class Expressions:
             local = self.temporary()
             self.emit(Node(Do.TRYLOCK, line, local=local, place=place))
             return local
+        if target is declare.held and len(e.args) == 1:
+            local = self.temporary()
+            self.emit(Node(Do.LOAD, line, local=local, place=self.lock_place(e.args[0])))
+            return local
+        if target is declare.irqs_are_off and len(e.args) == 1:
+            cpu = self.expression(e.args[0])
+            local = self.temporary()
+            self.emit(Node(Do.IRQS_TEST, line, local=local, value=cpu))
+            return local
         if target is min or target is max:
             if len(e.args) != 2 or e.keywords:
                 self.fail(f"{target.__name__}() takes two integers")

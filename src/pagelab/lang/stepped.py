@@ -109,7 +109,7 @@ class System:
         for i, program in enumerate(checked):
             for node in program.nodes:
                 node.begins_step = node is program.end
-            lines += _Invariant(i, program, self.layout, self._fault).lines
+            lines += _Invariant(i, program, self.layout, self._fault, cpus).lines
         lines += _dispatch("good", len(checked), "invariant", 1)
         return "\n".join(lines) + "\n"
 
@@ -184,8 +184,10 @@ class System:
 class _Invariant(SteppedThread):
     """The text of ``i32 @invariant.N(ptr %s, i32 %choice)``: 0 bad, 1 good, or a fault."""
 
-    def __init__(self, number: int, program: Flattener, layout: Layout, fault: Callable[[str, FlatNode], int]) -> None:
-        super().__init__(number, program, Slots(program), 0, layout, fault)
+    def __init__(
+        self, number: int, program: Flattener, layout: Layout, fault: Callable[[str, FlatNode], int], cpus: int
+    ) -> None:
+        super().__init__(number, program, Slots(program), 0, layout, fault, cpus)
         self.lines[0] = self.lines[0].replace("@thread.", "@invariant.")
 
     def write(self) -> None:

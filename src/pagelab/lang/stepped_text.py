@@ -153,6 +153,9 @@ class SteppedThread(Emitter):
                 free = self.value(f"icmp eq i8 {self.value(f'load i8, ptr {token}')}, 0")
                 self.go_on_if(free)
                 self.emit(f"store i8 1, ptr {token}")
+            case Do.IRQS_TEST:
+                off = self.value(f"load i8, ptr {self.irq_token(node)}")
+                self.set(node.local, self.value(f"zext i8 {off} to i64"))
             case Do.IRQS_ON:
                 self.emit(f"store i8 0, ptr {self.irq_token(node)}")
             case Do.ASSERT:
