@@ -168,7 +168,7 @@ def test_native_code_faults_where_cpython_faults(design: str, zone: str) -> None
         st.integers(-2, ZONES[zone]["nr_pages"] + 1),
     )
 
-    @settings(max_examples=40)
+    @settings(max_examples=10)
     @given(st.binary(min_size=40 * BYTES, max_size=40 * BYTES), faults)
     def run(drawn: bytes, operation: Operation) -> None:
         begin(program)
