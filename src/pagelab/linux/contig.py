@@ -15,7 +15,7 @@ from pagelab.linux.features import features
 from pagelab.linux.page_alloc import free_contig_range
 from pagelab.linux.page_isolation import start_isolate_page_range, test_pages_isolated, undo_isolate_page_range
 from pagelab.linux.state import ALLOCATED, BUDDY, machine, mem_map, zone
-from pagelab.linux.trace import alloc_contig_migrate_range
+from pagelab.linux.trace import alloc_contig_migrate_range, range_isolated, range_released
 
 
 def isolation_start(start: int) -> int:
@@ -82,6 +82,7 @@ def alloc_contig_isolated(cpu: int, start: int, end: int) -> int:
     # (in v5.11)
     if features.drain_by_isolation_users:
         drain_all_pages(cpu, specific=True)
+    range_isolated(cpu, start, end)
     alloc_contig_migrate_range(cpu, start, end)
     outer_start = outer_start_of(start)
     if test_pages_isolated(cpu, outer_start, end) != 0:
@@ -108,6 +109,7 @@ def alloc_contig_range(cpu: int, start: int, end: int, migratetype: int) -> int:
             return ret
     if ret == 0:
         ret = alloc_contig_isolated(cpu, start, end)
+        range_released(cpu, start, end)
     # Even if the isolation failed, which may have been because somebody else isolated one of the pageblocks.
     undo_isolate_page_range(cpu, first, after, migratetype)
     return ret

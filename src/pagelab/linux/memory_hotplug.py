@@ -43,7 +43,7 @@ from pagelab.linux.state import (
     set_pageblock_migratetype,
     zone,
 )
-from pagelab.linux.trace import do_migrate_range
+from pagelab.linux.trace import do_migrate_range, range_isolated, range_released
 from pagelab.linux.watermarks import init_per_zone_wmark_min
 
 
@@ -247,7 +247,9 @@ def isolate_and_offline(cpu: int, start: int, end: int) -> int:
     """Isolate a range and take its pages off the free lists; 0, or -EBUSY or -EINTR with everything undone."""
     ret = start_isolate_page_range(cpu, start, end, MIGRATE_MOVABLE)
     if ret == 0:
+        range_isolated(cpu, start, end)
         ret = offline_isolated(cpu, start, end)
+        range_released(cpu, start, end)
         if ret == 0:
             __offline_isolated_pages(cpu, start, end)
             offline_pages_uncount(cpu, end - start)

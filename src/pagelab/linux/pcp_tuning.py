@@ -12,6 +12,7 @@ from pagelab.linux.drain import __drain_all_pages, drain_pages
 from pagelab.linux.features import features
 from pagelab.linux.rwsem import down_write, up_write
 from pagelab.linux.state import cpu_state, machine, mm, pcp, zone
+from pagelab.linux.trace import pcplists_disabled, pcplists_enabled
 
 
 def zone_batchsize() -> int:
@@ -125,10 +126,12 @@ def zone_pcp_disable(cpu: int) -> None:
     """
     __zone_set_pageset_high_and_batch(0, 1)
     __drain_all_pages(cpu, specific=True, force_all_cpus=True)
+    pcplists_disabled(cpu)
 
 
 def zone_pcp_enable() -> None:
     """End of what zone_pcp_disable() began; the caller gives mm.pcp_batch_high_lock back."""
+    pcplists_enabled()
     __zone_set_pageset_high_and_batch(zone.pageset_high, zone.pageset_batch)
 
 

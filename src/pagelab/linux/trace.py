@@ -65,3 +65,23 @@ def alloc_contig_migrate_range(cpu: int, start: int, end: int) -> None:
 @tracepoint
 def flush_drain_work(cpu: int, owner: int) -> None:
     """A drain waits for the work of a CPU.  Where no thread does it, a probe has to: drain_local_pages_wq()."""
+
+
+@tracepoint
+def range_isolated(cpu: int, start: int, end: int) -> None:
+    """A range is isolated, and what was meant to empty the pcplists of its pages is done."""
+
+
+@tracepoint
+def range_released(cpu: int, start: int, end: int) -> None:
+    """A range that was isolated will not be any more, or is offline."""
+
+
+@tracepoint
+def pcplists_disabled(cpu: int) -> None:
+    """zone_pcp_disable() returns."""
+
+
+@tracepoint
+def pcplists_enabled() -> None:
+    """zone_pcp_enable() begins."""

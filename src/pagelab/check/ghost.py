@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What properties remember of the past and the kernel does not: written by probes, read by properties."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from pagelab.lang.declare import Tracepoint, atomic, i8, record, table
+from pagelab.linux import trace
+from pagelab.linux.features import features
+from pagelab.linux.migratetype import MIGRATE_ISOLATE
+from pagelab.linux.state import BUDDY, IN_FLIGHT, ON_PCPLIST, machine, mem_map
+
+
+class BlockGhost:
+    """A pageblock: how many callers were told that it is isolated, and have not given it back."""
+
+    isolated: i8 = 0
+
+
+class Ghost:
+    """The zone: how many callers were told that its pcplists are disabled."""
+
+    disabled: i8 = 0
+
+
+block_ghost = table("block_ghost", BlockGhost, lambda: machine.nr_pageblocks)
+ghost = record("ghost", Ghost)
+
+
+def on_range_isolated(cpu: int, start: int, end: int) -> None:
+    """The caller relies on the isolation from now on."""
+    with atomic():
+        for block in range(start >> machine.pageblock_order, ((end - 1) >> machine.pageblock_order) + 1):
+            block_ghost[block].isolated += 1
+        if features.isolation_disables_pcplists:
+            ghost.disabled += 1
+
+
+def on_range_released(cpu: int, start: int, end: int) -> None:
+    """The caller does not rely on it any more."""
+    with atomic():
+        for block in range(start >> machine.pageblock_order, ((end - 1) >> machine.pageblock_order) + 1):
+            block_ghost[block].isolated -= 1
+        if features.isolation_disables_pcplists:
+            ghost.disabled -= 1
+
+
+def on_pcplists_disabled(cpu: int) -> None:
+    """Nothing stays on the pcplists from now on, says zone_pcp_disable()."""
+    if features.zone_pcp_disable:
+        ghost.disabled = 1
+
+
+def on_pcplists_enabled() -> None:
+    """That is over."""
+    if features.zone_pcp_disable:
+        ghost.disabled = 0
+
+
+def on_test_pages_isolated(cpu: int, start: int, end: int, fin: int) -> None:
+    """P4: a test that succeeded means what it says."""
+    if fin >= end:
+        with atomic():
+            page = start
+            while page < end:
+                state = mem_map[page].state
+                assert state != ON_PCPLIST, "P4: the test succeeded, but a page of the range is on a pcplist"
+                assert state != IN_FLIGHT, "P4: the test succeeded, but a page of the range is on its way to a list"
+                assert state == BUDDY, "P4: the test succeeded, but a page of the range is in use"
+                assert mem_map[page].free_list == MIGRATE_ISOLATE, (
+                    "P4: the test succeeded, but a page of the range is on a list from which it can be allocated"
+                )
+                page += 1 << mem_map[page].order
+
+
+#: What to attach while a system of the kernel model is built or run.
+PROBES: dict[Tracepoint, Callable[..., None]] = {
+    trace.range_isolated: on_range_isolated,
+    trace.range_released: on_range_released,
+    trace.pcplists_disabled: on_pcplists_disabled,
+    trace.pcplists_enabled: on_pcplists_enabled,
+    trace.test_pages_isolated: on_test_pages_isolated,
+}

@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What must hold in every state, in the language of the model.
+
+P4 is an assertion in :mod:`pagelab.check.ghost`; P5, that offlining ends, is a matter of cycles;
+P8, that a free page is on the list of its pageblock's type, is claimed by no kernel before v6.10.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pagelab.check.ghost import block_ghost, ghost
+from pagelab.lang.declare import NIL, held, irqs_are_off
+from pagelab.linux.features import features
+from pagelab.linux.migratetype import MIGRATE_ISOLATE, MIGRATE_TYPES
+from pagelab.linux.state import (
+    BUDDY,
+    OFFLINE,
+    ON_PCPLIST,
+    cpu_state,
+    free_area,
+    machine,
+    mem_map,
+    mm,
+    pageblock,
+    pcp,
+    pcp_batch_high_rwsem,
+    pcp_list,
+    zone,
+)
+
+
+def pcplists_at_rest(cpu: int) -> bool:
+    """Whether nobody is about to change the pcplists of a CPU."""
+    if features.pcp_spinlock:
+        return not held(pcp[cpu].lock)
+    if cpu_state[cpu].online:
+        return not irqs_are_off(cpu)
+    # Whoever empties the lists of a CPU that went away has the irqs of its own off.
+    off = 0
+    for other in range(machine.nr_cpus):
+        if irqs_are_off(other):
+            off += 1
+    return off == 0
+
+
+def free_list_length(order: int, migratetype: int) -> int:
+    """Pages on a free list, or -1 if something is wrong with it."""
+    page = free_area[order, migratetype].head
+    before = NIL
+    length = 0
+    while page != NIL:
+        if mem_map[page].prev != before or mem_map[page].state != BUDDY or length == machine.nr_pages:
+            return -1
+        if mem_map[page].order != order or mem_map[page].free_list != migratetype:
+            return -1
+        length += 1
+        before = page
+        page = mem_map[page].next
+    return length
+
+
+def pcp_list_length(cpu: int, pindex: int) -> int:
+    """Pages on a pcplist, or -1 if something is wrong with it."""
+    page = pcp_list[cpu, pindex].head
+    before = NIL
+    length = 0
+    while page != NIL:
+        if mem_map[page].prev != before or mem_map[page].state != ON_PCPLIST or length == machine.nr_pages:
+            return -1
+        length += 1
+        before = page
+        page = mem_map[page].next
+    return length
+
+
+def pages_in_state(state: int) -> int:
+    """How many pages are in a state."""
+    count = 0
+    for page in range(machine.nr_pages):
+        if mem_map[page].state == state:
+            count += 1
+    return count
+
+
+def free_pages_are_on_one_list() -> bool:
+    """P1, of free lists."""
+    if held(zone.lock):
+        return True
+    listed = 0
+    for order in range(machine.max_order):
+        for migratetype in range(MIGRATE_TYPES):
+            length = free_list_length(order, migratetype)
+            if length < 0:
+                return False
+            listed += length
+    return listed == pages_in_state(BUDDY)
+
+
+def pcp_pages_are_on_one_list() -> bool:
+    """P1, of pcplists."""
+    listed = 0
+    for cpu in range(machine.nr_cpus):
+        if not pcplists_at_rest(cpu):
+            return True
+        for pindex in range(machine.nr_pcp_lists):
+            length = pcp_list_length(cpu, pindex)
+            if length < 0:
+                return False
+            listed += length
+    return listed == pages_in_state(ON_PCPLIST)
+
+
+def free_pages_are_counted() -> bool:
+    """P2."""
+    if held(zone.lock):
+        return True
+    counted = 0
+    for page in range(machine.nr_pages):
+        if mem_map[page].state == BUDDY and mem_map[page].free_list != MIGRATE_ISOLATE:
+            counted += 1 << mem_map[page].order
+    return counted == zone.free_pages
+
+
+def pcp_pages_are_counted() -> bool:
+    """P3."""
+    for cpu in range(machine.nr_cpus):
+        if pcplists_at_rest(cpu):
+            count = 0
+            for pindex in range(machine.nr_pcp_lists):
+                count += pcp_list_length(cpu, pindex)
+            if pcp[cpu].count != count:
+                return False
+    return True
+
+
+def disabled_pcplists_are_empty() -> bool:
+    """P6."""
+    if ghost.disabled == 0:
+        return True
+    for cpu in range(machine.nr_cpus):
+        if pcplists_at_rest(cpu):
+            for pindex in range(machine.nr_pcp_lists):
+                if pcp_list[cpu, pindex].head != NIL:
+                    return False
+    return True
+
+
+def isolated_pageblocks_are_counted() -> bool:
+    """P7; while memory comes or goes, pageblocks without pages may be counted too."""
+    if held(zone.lock):
+        return True
+    count = 0
+    for block in range(machine.nr_pageblocks):
+        online = mem_map[block << machine.pageblock_order].state != OFFLINE
+        if online and pageblock[block].migratetype == MIGRATE_ISOLATE:
+            count += 1
+    if held(mm.mem_hotplug_lock):
+        return count <= zone.nr_isolate_pageblock
+    return count == zone.nr_isolate_pageblock
+
+
+def high_and_batch_are_restored() -> bool:
+    """P9."""
+    if features.pageset_cached_in_zone:
+        if held(mm.pcp_batch_high_lock) or pcp_batch_high_rwsem.writer or pcp_batch_high_rwsem.readers != 0:
+            return True
+        for cpu in range(machine.nr_cpus):
+            if pcp[cpu].high != zone.pageset_high or pcp[cpu].batch != zone.pageset_batch:
+                return False
+    return True
+
+
+def no_stray_pages() -> bool:
+    """The sentence of the mail."""
+    for cpu in range(machine.nr_cpus):
+        if pcplists_at_rest(cpu):
+            for pindex in range(machine.nr_pcp_lists):
+                page = pcp_list[cpu, pindex].head
+                while page != NIL:
+                    if block_ghost[page >> machine.pageblock_order].isolated != 0:
+                        return False
+                    page = mem_map[page].next
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class Property:
+    """A property of every state: what the command line calls it, in words, and as a function of the model."""
+
+    name: str
+    words: str
+    holds: Callable[[], bool]
+
+
+PROPERTIES = (
+    Property("P1-buddy", "no free page is on two free lists, or on one while it is in use", free_pages_are_on_one_list),
+    Property("P1-pcp", "no page is on two pcplists, or on one while it is in use", pcp_pages_are_on_one_list),
+    Property("P2", "NR_FREE_PAGES is what the lists hold that are not isolated", free_pages_are_counted),
+    Property("P3", "pcp->count is what the CPU's pcplists hold", pcp_pages_are_counted),
+    Property("P6", "while pcplists are said to be disabled, they are empty", disabled_pcplists_are_empty),
+    Property("P7", "nr_isolate_pageblock is the number of isolated pageblocks", isolated_pageblocks_are_counted),
+    Property("P9", "when nobody changes them, high and batch are those of the zone", high_and_batch_are_restored),
+    Property("stray", "no stray pages on pcplists in zones where isolation happens", no_stray_pages),
+)
