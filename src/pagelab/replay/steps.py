@@ -119,8 +119,6 @@ def step(i: int) -> None:
     free_after_interrupts(i, cpu)
     while cpu_replay[cpu].late_first != cpu_replay[cpu].late_end and is_past_late(i, cpu):
         free_late(cpu)
-    if event[i].page == NIL and kind in (Kind.MM_PAGE_ALLOC, Kind.MM_PAGE_FREE, Kind.MM_PAGE_FREE_BATCHED):
-        return  # of another zone: it only tells that the CPU has gone on
     if kind == Kind.MM_PAGE_ALLOC_ZONE_LOCKED:
         step_zone_locked(i, cpu)
         return
@@ -141,6 +139,8 @@ def step(i: int) -> None:
             run_drain(cpu)
             check_expected(i)
         cpu_replay[cpu].draining = NIL
+    if event[i].page == NIL and kind in (Kind.MM_PAGE_ALLOC, Kind.MM_PAGE_FREE, Kind.MM_PAGE_FREE_BATCHED):
+        return  # of another zone: it only tells that the CPU has gone on
     if kind == Kind.MM_PAGE_ALLOC:
         step_alloc(i, cpu)
     elif kind == Kind.MM_PAGE_FREE:
