@@ -11,6 +11,7 @@ from pagelab.capture.events import Kind
 from pagelab.replay.tables import (
     NOTE_NONE,
     REASON_DIVERGED,
+    REASON_MOMENT,
     REASON_NONE,
     SCORE_DRAIN,
     SCORE_REFILL,
@@ -19,6 +20,7 @@ from pagelab.replay.tables import (
     event,
     expected,
     hotplug,
+    last_free,
     reason,
     score,
     verdict,
@@ -66,7 +68,14 @@ def count_unknown(which: int) -> None:
 
 
 def diverge(i: int, which: int, kind: int, page: int, order: int, migratetype: int, value: int) -> None:
-    """Event ``i`` is not what the model said: count it as missed; nothing after it can be judged."""
+    """Event ``i`` is not what the model said: count it as missed; nothing after it can be judged.
+
+    Unless a page is in doubt: the order of the free lists may then be another one than the model took it to be.
+    """
+    if verdict.doubts > 0:
+        give_up(REASON_MOMENT)
+        count_unknown(which)
+        return
     score[which].total += 1
     verdict.diverged += 1
     if verdict.event < 0:
@@ -106,7 +115,11 @@ def check_expected(i: int) -> None:
     order = expected[cpu, slot].order
     migratetype = expected[cpu, slot].migratetype
     same = predicted_kind == kind and page == event[i].page
+    verdict.zone_events += 1
     if same and order == event[i].order and migratetype == event[i].migratetype:
         count_exact(which)
+        if last_free[page].doubt:
+            last_free[page].doubt = False
+            verdict.doubts -= 1
     else:
         diverge(i, which, predicted_kind, page, order, migratetype, 0)

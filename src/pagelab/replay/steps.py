@@ -39,6 +39,8 @@ from pagelab.replay.tables import (
     HOLD_NONE,
     HOLD_REFILL,
     NOTE_COMMIT,
+    NOTE_LIST,
+    NOTE_NONE,
     REASON_DRAIN,
     REASON_LOST,
     REASON_NONE,
@@ -71,7 +73,10 @@ def link_events(count: int) -> None:
             elif kind in (Kind.MM_PAGE_FREE_BATCHED, Kind.FREE_UNREF_PAGE_COMMIT):
                 j = last_free[page].event
                 if j != NIL:
-                    event[j].note = NOTE_COMMIT
+                    if kind == Kind.MM_PAGE_FREE_BATCHED:
+                        event[j].note = NOTE_LIST
+                    elif event[j].note == NOTE_NONE:
+                        event[j].note = NOTE_COMMIT
                     event[i].arg = j
                     if kind == Kind.FREE_UNREF_PAGE_COMMIT or not capture.probe_free_unref_page_commit:
                         last_free[page].event = NIL
@@ -337,7 +342,7 @@ def step_free(i: int, cpu: int) -> None:
         return
     count_exact(SCORE_FREE)
     free_unref_page_prepare(cpu, page, order)
-    if event[i].note == NOTE_COMMIT:
+    if event[i].note != NOTE_NONE:
         return
     migratetype = mem_map[page].index
     if not pcp_allowed_order(order) or migratetype == MIGRATE_ISOLATE:
@@ -361,6 +366,7 @@ def push_late(i: int, cpu: int) -> None:
     late[cpu, slot].event = i
     late[cpu, slot].order = event[i].order
     late[cpu, slot].context = context_of(i)
+    late[cpu, slot].zone_events = verdict.zone_events
     late[cpu, slot].freeing = False
     cpu_replay[cpu].late_end = end + 1
 
@@ -379,6 +385,8 @@ def is_past_late(i: int, cpu: int) -> bool:
         late[cpu, slot].freeing = True
         return page != NIL and event[i].arg > late[cpu, slot].event
     if kind == Kind.MM_PAGE_FREE:
+        if event[i].note == NOTE_COMMIT:
+            return True  # that one is of no list, so the one before is done
         # Announced next to it: then the type of its pageblock has been read by now, and it may be another one.
         isolated = get_pageblock_migratetype(late[cpu, slot].page) == MIGRATE_ISOLATE
         return isolated or bool(late[cpu, slot].freeing)
@@ -406,8 +414,11 @@ def free_late(cpu: int) -> None:
 
 
 def free_late_in(cpu: int, slot: int) -> None:
-    """The page of a slot gets to the free lists."""
+    """The page of a slot gets to the free lists: in doubt when, if others have changed them since it was announced."""
     page = late[cpu, slot].page
+    if late[cpu, slot].zone_events != verdict.zone_events and not last_free[page].doubt:
+        last_free[page].doubt = True
+        verdict.doubts += 1
     # free_one_page() looks for itself while any pageblock is isolated.
     free_one_page(cpu, page, late[cpu, slot].order, mem_map[page].index, FPI_NONE)
 

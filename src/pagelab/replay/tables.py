@@ -28,7 +28,9 @@ capture = Capture()
 
 # event[i].note
 NOTE_NONE = 0
-NOTE_COMMIT = 1  # mm_page_free of a page of which the trace shows that, and when, it is put on a pcplist
+# mm_page_free of a page of which the trace shows that, and when, it is put on a pcplist:
+NOTE_COMMIT = 1  # freed by itself
+NOTE_LIST = 2  # one of a list
 
 # cpu_replay[cpu].hold
 HOLD_NONE = 0
@@ -53,7 +55,8 @@ REASON_UNMODELLED = 5
 REASON_DRAIN = 6
 REASON_START = 7
 REASON_FAULT = 8
-REASONS = 9
+REASON_MOMENT = 9
+REASONS = 10
 
 
 class Event:
@@ -121,6 +124,7 @@ class Late:
     event: i32 = NIL  # its mm_page_free
     order: i8 = 0
     context: i8 = 0
+    zone_events: i64 = 0  # verdict.zone_events when it was announced
     freeing: bool = False  # the list that it is in is being freed, not announced any more
 
 
@@ -128,6 +132,7 @@ class LastFree:
     """The newest mm_page_free of a page."""
 
     event: i32 = NIL
+    doubt: bool = False  # it got to the free lists at a moment that the trace leaves open, and has not shown up since
 
 
 class Score:
@@ -155,6 +160,8 @@ class Verdict:
     predicted_migratetype: i8 = NIL
     predicted_value: i64 = 0
     diverged: i64 = 0
+    zone_events: i64 = 0  # pages that were seen to come from or to get to the free lists
+    doubts: i64 = 0  # pages in doubt
 
 
 class Hotplug:
