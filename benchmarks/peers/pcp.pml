@@ -22,7 +22,7 @@
  *   INIT_ST initial page states, e.g. {0,0,2,2}: ALLOC for the first OWN pages
  *   ND      a refill may take any MOVABLE page (default: the lowest-numbered)
  *   FAIR    FIFO zone lock and FIFO cpu (irq) token instead of test-and-set ones
- *   LIVE    add the ltl formula <>done (design 2)
+ *   LIVE    add the ltl formula <>ended (design 2)
  */
 #ifndef DESIGN
 #define DESIGN 1
@@ -99,7 +99,7 @@ byte rd; bit wr, ww;	/* rwsem, writer-preferring */
 bit  bhmutex;		/* pcp_batch_high_lock */
 #endif
 #if DESIGN == 2
-bit  done;
+bit  ended;
 #endif
 #ifdef TSO
 byte mcnt[NC];		/* pcp.count in memory (what other cpus read) */
@@ -495,7 +495,7 @@ T1:	ZENQ atomic { ZTRY };
 T2:	m = (st[P0] == BISO);
 T2b:	d_step { m = m && (st[P1] == BISO) };
 T3:	atomic { ZUNLOCK; if :: m == 0 -> goto D1 :: else -> m = 0 fi };
-T4:	d_step { assert(st[P0] == BISO && st[P1] == BISO); done = 1; first = 0 };
+T4:	d_step { assert(st[P0] == BISO && st[P1] == BISO); ended = 1; first = 0 };
 #elif DESIGN == 3
 	DRAIN(C1)
 C1:	atomic { st[P0] != ALLOC && st[P1] != ALLOC && IRQON ->
@@ -596,5 +596,5 @@ end_m:	atomic { !(INV) -> assert(false) };
 #endif
 
 #ifdef LIVE
-ltl term { <> (done == 1) }
+ltl term { <> (ended == 1) }
 #endif
