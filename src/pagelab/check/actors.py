@@ -40,7 +40,7 @@ def allocator(cpu: int, times: int) -> None:
 
 
 def offliner(cpu: int, block: int, count: int) -> None:
-    """Takes pageblocks in a row offline."""
+    """Takes pageblocks in a row offline; no free page may reach across their ends, as none does for a memory block."""
     offline_pages(cpu, block << machine.pageblock_order, count << machine.pageblock_order)
 
 
@@ -76,7 +76,7 @@ def signal(cpu: int, owner: int) -> None:
 
 
 def cpu_down(cpu: int, owner: int) -> None:
-    """Takes a CPU away, where nothing else may run.  mem_hotplug_lock stands for cpu_hotplug_lock, which it includes."""
+    """Takes a CPU away, where nothing else may run.  mem_hotplug_lock stands for cpu_hotplug_lock, which it holds."""
     with mm.mem_hotplug_lock:
         with irqs_off(owner):
             cpu_state[owner].online = False

@@ -3,23 +3,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
-from pagelab.linux import buddy
+from pagelab.linux import buddy, lists
 from pagelab.linux.migratetype import MIGRATE_MOVABLE
-from pagelab.linux.state import ALLOCATED, IN_FLIGHT, machine, mem_map, mm, pcp, zone
+from pagelab.linux.pcp import order_to_pindex
+from pagelab.linux.state import ALLOCATED, IN_FLIGHT, ON_PCPLIST, machine, mem_map, mm, pcp, zone
 
 
-def configure(*, pageblocks: int, pageblock_order: int, cpus: int, batch: int, high: int) -> None:
-    """Set the constants of the machine for a zone of that many pageblocks, of which two make the largest free page.
+def configure(*, pageblocks: int, pageblock_order: int, cpus: int, batch: int, high: int, largest: int = 1) -> None:
+    """Set the constants of the machine for a zone of that many pageblocks.
 
     The zone begins where the largest free page may begin, and memory goes on to where one ends.
+
+    :param largest: order of the largest free page, beyond that of a pageblock; 1 on x86-64, so that it is two of them.
+        Memory goes offline in blocks that are aligned to it.
     """
-    max_order = pageblock_order + 2
-    largest = 1 << (max_order - 1)
+    max_order = pageblock_order + largest + 1
+    aligned = 1 << (max_order - 1)
     pages = pageblocks << pageblock_order
     machine.configure(
-        nr_pages=-(-pages // largest) * largest,
+        nr_pages=-(-pages // aligned) * aligned,
         nr_cpus=cpus,
         pageblock_order=pageblock_order,
         max_order=max_order,
@@ -37,13 +41,20 @@ def configure(*, pageblocks: int, pageblock_order: int, cpus: int, batch: int, h
     )
 
 
-def setup(pageblocks: int, allocated: Iterable[int] = (), offline: Iterable[int] = ()) -> None:
-    """Fill the tables: pages in use, each by itself, pageblocks that are not online, and the rest is free.
+def setup(
+    pageblocks: int,
+    allocated: Iterable[int] = (),
+    offline: Iterable[int] = (),
+    on_pcplists: Mapping[int, Iterable[int]] | None = None,
+) -> None:
+    """Fill the tables: pages in use, each by itself, pageblocks that are not online, pcplists, and the rest is free.
 
     :param allocated: pages; they can be migrated.
     :param offline: pageblocks.
+    :param on_pcplists: by CPU the pages that it freed lately, the oldest first.
     """
     used, gone = frozenset(allocated), frozenset(offline)
+    listed = {page: owner for owner, some in (on_pcplists or {}).items() for page in some}
     pages = pageblocks << machine.pageblock_order
     mm.min_free_kbytes = 0
     zone.spanned_pages = pages
@@ -56,6 +67,12 @@ def setup(pageblocks: int, allocated: Iterable[int] = (), offline: Iterable[int]
         if page in used:
             mem_map[page].state = ALLOCATED
             mem_map[page].movable = True
+        elif page in listed:
+            owner = listed[page]
+            mem_map[page].state = ON_PCPLIST
+            mem_map[page].index = MIGRATE_MOVABLE
+            lists.pcp_list_add(page, owner, order_to_pindex(MIGRATE_MOVABLE, 0))
+            pcp[owner].count += 1
         else:
             mem_map[page].state = IN_FLIGHT
             buddy.__free_one_page(page, 0, MIGRATE_MOVABLE, buddy.FPI_NONE)
