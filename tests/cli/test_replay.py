@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The captures that come along are predicted to the last page, and what is no such capture is told in a sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pagelab.capture import directory
+from pagelab.capture.archive import unpack
+from pagelab.capture.events import Events, Kind
+from pagelab.cli import main as frame
+from pagelab.linux.features import features
+from pagelab.linux.state import machine
+from pagelab.replay import tables
+from pagelab.replay.result import Result
+from pagelab.replay.run import replay_capture
+
+CAPTURES = sorted((Path(__file__).parents[2] / "captures").glob("*.tar.zst"))
+assert CAPTURES, "the tree must hold a capture"
+
+
+@pytest.fixture(autouse=True)
+def constants() -> Iterator[None]:
+    """A replay sets constants of the model; other tests want those that they know."""
+    kept = [(one, dict(vars(one))) for one in (machine, features, tables.capture)]
+    yield
+    for one, values in kept:
+        vars(one).clear()
+        vars(one).update(values)
+
+
+@pytest.fixture
+def unpacked(tmp_path: Path) -> Path:
+    target = tmp_path / "capture"
+    target.mkdir()
+    return unpack(CAPTURES[0], target)
+
+
+@pytest.mark.parametrize("capture", CAPTURES, ids=lambda path: path.name)
+def test_all_is_exact(capture: Path) -> None:
+    assert capture.stat().st_size <= 300 << 10
+    result = replay_capture(capture)
+    assert result.exact
+    assert result.status == 0
+    assert result.unknown_reasons == {}
+    assert result.scores["alloc"].total > 10_000
+    assert all(score.total for score in result.scores.values())
+
+
+def replayed_with(monkeypatch: pytest.MonkeyPatch, change: object) -> Result:
+    """Replay the bundled capture with its events changed."""
+    read = directory.read_capture
+
+    def changed(path: Path) -> directory.Capture:
+        capture = read(path)
+        return replace(capture, events=change(capture.events))  # type: ignore[operator]
+
+    monkeypatch.setattr(directory, "read_capture", changed)
+    return replay_capture(CAPTURES[0])
+
+
+@pytest.mark.parametrize(
+    ("kind", "column", "by"),
+    [
+        (Kind.MM_PAGE_ALLOC, "pfn", 1),
+        (Kind.MM_PAGE_ALLOC_ZONE_LOCKED, "pfn", 1),
+        (Kind.MM_PAGE_PCPU_DRAIN, "pfn", 1),
+        (Kind.MM_PAGE_PCPU_DRAIN, "migratetype", -1),
+        (Kind.MOVE_FREEPAGES_BLOCK_DONE, "arg", 1),
+        (Kind.ZONE_SET_PAGESET, "pfn", 1),
+    ],
+)
+def test_one_changed_event_is_the_first_divergence(
+    kind: Kind, column: str, by: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    where = -1
+
+    def change(events: Events) -> Events:
+        nonlocal where
+        rows = np.flatnonzero(events.kind == kind)
+        if kind < Kind.ZONE_PCP_DISABLE:
+            rows = rows[events.pfn[rows] >= 0x100000]
+        elif kind == Kind.ZONE_SET_PAGESET:
+            rows = rows[events.arg2[rows] == events.arg2[events.kind == Kind.ONLINE_PAGES][0]]
+        where = int(rows[len(rows) // 3])
+        values = getattr(events, column).copy()
+        values[where] += by
+        return replace(events, **{column: values})
+
+    result = replayed_with(monkeypatch, change)
+    assert result.status == 1
+    assert result.missed == 1
+    assert result.first_divergence is not None
+    assert result.first_divergence.event == where
+    assert result.unknown > 0, "nothing after it is judged"
+
+
+def test_after_lost_events_nothing_is_judged(monkeypatch: pytest.MonkeyPatch) -> None:
+    def lose(events: Events) -> Events:
+        kind = events.kind.copy()
+        kind[len(kind) // 2] = Kind.LOST
+        return replace(events, kind=kind)
+
+    result = replayed_with(monkeypatch, lose)
+    assert (result.status, result.missed) == (4, 0)
+    assert result.unknown > 1000
+    assert [reason.split(" before")[0] for reason in result.unknown_reasons] == ["events were lost"]
+
+
+def told(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[int, str]:
+    status = frame.main(["replay", *argv])
+    return status, capsys.readouterr().err
+
+
+def test_bad_captures_are_told_in_a_sentence(
+    unpacked: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "empty").mkdir()
+    for argv, words in (
+        ((str(tmp_path / "none"),), "there is no such directory or file"),
+        ((str(tmp_path / "empty"),), "the directory is empty"),
+        ((str(CAPTURES[0]), "--design", "6.2"), "there is no design '6.2'"),
+    ):
+        status, err = told(capsys, *argv)
+        assert status == 2
+        assert words in err
+        assert "Traceback" not in err
+    whole = (unpacked / "trace.dat").read_bytes()
+    for cut in (0, 5, 4000, len(whole) // 2, len(whole) - 1):
+        (unpacked / "trace.dat").write_bytes(whole[:cut])
+        status, err = told(capsys, str(unpacked))
+        assert (status, "Traceback" in err) == (2, False), cut
+        assert "trace.dat" in err
+
+
+def test_kernels_with_unknown_features_are_refused(unpacked: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (unpacked / "kallsyms.txt.gz").unlink()
+    status, err = told(capsys, str(unpacked))
+    assert status == 2
+    assert "there is no kallsyms.txt" in err
+    (unpacked / "kallsyms.txt").write_text("zone_pcp_disable\nfree_unref_folios\n")
+    status, err = told(capsys, str(unpacked))
+    assert status == 2
+    assert "free_unref_folios: the kernel frees folios in batches, as kernels since v6.10 do" in err
+    assert told(capsys, str(unpacked), "--design", "6.1")[0] == 0
+
+
+def test_a_zone_that_was_not_empty_is_not_judged(unpacked: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (unpacked / "zoneinfo" / "00-boot.txt").unlink()
+    status, err = told(capsys, str(unpacked), "--json")
+    assert status == 4, err
