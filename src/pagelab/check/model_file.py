@@ -12,25 +12,32 @@ from __future__ import annotations
 import importlib.util
 import sys
 import typing
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 
 from pagelab.errors import BadInput
-from pagelab.lang.declare import Constants
+from pagelab.lang.declare import Constants, Tracepoint
 from pagelab.lang.stepped import System, Thread
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """What is explored: threads over tables, from the state that ``setup`` makes, with properties."""
+    """What is explored: threads over tables, from the state that ``setup`` makes, with properties.
+
+    ``scenario``, ``property`` and ``words`` tell people what it is; ``probes`` are attached while it is built and run.
+    """
 
     name: str
     threads: list[Thread]
     setup: Callable[[], object] | None
     invariants: list[Callable[[], bool]]
     cpus: int
+    scenario: str = ""
+    property: str = ""
+    words: str = ""
+    probes: Mapping[Tracepoint, Callable[..., None]] = field(default_factory=dict)
 
     def system(self) -> System:
         """The threads, compiled to steps."""

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 EXAMPLE = """\
 example:
+  pagelab check 5.9-rc5                        the race of September 2020; then: rfc, alt, 5.11, 6.1
+  pagelab check 5.9-rc5 --property stray       only that property, with the schedule that breaks it
   pagelab check examples/protocol_p.py --set DESIGN=3 --set C=2
 
 A model file defines threads(), and may define setup(), invariants(), cpus() and parameters; see
@@ -34,7 +36,8 @@ _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 def set_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the arguments."""
-    parser.add_argument("target", metavar="FILE.py", help="the model")
+    parser.add_argument("target", metavar="DESIGN|FILE.py", help="a design (`pagelab designs`), or a file with a model")
+    parser.add_argument("--property", metavar="P", action="append", default=[], help="only this one, of a design")
     parser.add_argument("--set", metavar="NAME=VALUE", action="append", default=[], help="set a parameter of the model")
     parser.add_argument("--unreduced", action="store_true", help="explore without any reduction (there is none yet)")
     parser.add_argument("--max-states", metavar="N", type=int, default=1 << 31, help="give up at so many states")
@@ -64,46 +67,79 @@ def main(args: argparse.Namespace) -> int:
     """
     from rich.console import Console
 
-    from pagelab.check.counterexample import Teller, confirm
-    from pagelab.check.fewest import fewest_preemptions
-    from pagelab.check.model_file import load_file
-    from pagelab.check.search import Search
+    from pagelab.lang.declare import attached
 
     if args.max_states < 1:
         raise BadInput(f"--max-states {args.max_states}: the initial state alone is one", "give a larger number")
-    console = Console(stderr=True)
-    try:
-        model = load_file(Path(args.target), args.set)
-        system = model.system()
-        initial = system.initial(model.setup)
-    except SyntaxError as error:
-        raise BadInput(
-            f"{error.filename}:{error.lineno}: {error.msg}", "docs/reference/language.md says what a model may use"
-        ) from None
-    except (ValueError, AssertionError) as error:
-        raise BadInput(f"{args.target}: the initial state cannot be made: {error}") from None
-    search = Search(system, initial, max_states=args.max_states, max_memory=memory_limit(args.max_memory))
-    with console.status("exploring") as status:
-        outcome = search.run(lambda so_far: status.update(_progress(so_far)))
-    steps: list[Step] = []
-    raised: BaseException | None = None
-    if outcome.schedule is not None:
-        believable = fewest_preemptions(system, initial, outcome.states, memory_limit(args.max_memory))
-        schedule = believable or outcome.schedule
-        outcome = replace(outcome, schedule=schedule)
-        raised = confirm(model, system, outcome)
-        steps = Teller(system).tell(initial, schedule)
+    progress = Console(stderr=True)
+    documents, verdicts = [], set()
+    for model in models_of(args):
+        with attached(model.probes):
+            outcome, steps, raised = explore(model, args, progress)
+        verdicts.add(outcome.verdict)
+        documents.append(document(model, outcome, steps))
+        if not args.json:
+            report(model, outcome, steps, Console(highlight=False))
+        if args.pdb and raised is not None:
+            import pdb
+
+            pdb.post_mortem(raised.__traceback__)
     if args.json:
         import msgspec
 
-        print(msgspec.json.format(msgspec.json.encode([document(model, outcome, steps)]), indent=2).decode())
-    else:
-        report(model, outcome, steps, Console(highlight=False))
-    if args.pdb and raised is not None:
-        import pdb
+        print(msgspec.json.format(msgspec.json.encode(documents), indent=2).decode())
+    return 1 if "violated" in verdicts else 4 if "inconclusive" in verdicts else 0
 
-        pdb.post_mortem(raised.__traceback__)
-    return {"holds": 0, "violated": 1}.get(outcome.verdict, 4)
+
+def models_of(args: argparse.Namespace) -> list[Model]:
+    """The model of a file, or those of a design."""
+    if args.target.endswith(".py") or Path(args.target).is_file():
+        from pagelab.check.model_file import load_file
+
+        if args.property:
+            raise BadInput("--property names a property of a design, not of a file")
+        try:
+            return [load_file(Path(args.target), args.set)]
+        except SyntaxError as error:
+            raise not_a_model(error) from None
+    from pagelab.check.kernel_model import kernel_models
+
+    if args.set:
+        raise BadInput("--set sets a parameter of a model in a file, not of a design")
+    return kernel_models(args.target, args.property)
+
+
+def not_a_model(error: SyntaxError) -> BadInput:
+    """What is outside the language, and where."""
+    hint = "docs/reference/language.md says what a model may use"
+    return BadInput(f"{error.filename}:{error.lineno}: {error.msg}", hint)
+
+
+def explore(
+    model: Model, args: argparse.Namespace, console: Console
+) -> tuple[Outcome, list[Step], BaseException | None]:
+    """Search one model; a counterexample comes as steps, with what it raised in CPython."""
+    from pagelab.check.counterexample import Teller, confirm
+    from pagelab.check.fewest import fewest_preemptions
+    from pagelab.check.search import Search
+
+    try:
+        system = model.system()
+        initial = system.initial(model.setup)
+    except SyntaxError as error:
+        raise not_a_model(error) from None
+    except (ValueError, AssertionError) as error:
+        raise BadInput(f"{model.name}: the initial state cannot be made: {error}") from None
+    limit = memory_limit(args.max_memory)
+    search = Search(system, initial, max_states=args.max_states, max_memory=limit)
+    with console.status("exploring") as status:
+        outcome = search.run(lambda so_far: status.update(_progress(so_far)))
+    if outcome.schedule is None:
+        return outcome, [], None
+    schedule = fewest_preemptions(system, initial, outcome.states, limit) or outcome.schedule
+    outcome = replace(outcome, schedule=schedule)
+    raised = confirm(model, system, outcome)
+    return outcome, Teller(system).tell(initial, schedule), raised
 
 
 def _progress(outcome: Outcome) -> str:
@@ -118,9 +154,9 @@ def document(model: Model, outcome: Outcome, steps: list[Step]) -> dict[str, Any
     """One element of the list that ``check --json`` prints."""
     return {
         "design": model.name,
-        "scenario": None,
+        "scenario": model.scenario or None,
         "verdict": outcome.verdict,
-        "property": outcome.violation or None,
+        "property": model.property or outcome.violation or None,
         "states": outcome.states,
         "transitions": outcome.transitions,
         "depth": outcome.depth,
@@ -135,7 +171,10 @@ def report(model: Model, outcome: Outcome, steps: list[Step], console: Console) 
     """The verdict with what it rests on, and the counterexample as a diagram with one column a thread."""
     colour = {"holds": "green", "violated": "red"}.get(outcome.verdict, "yellow")
     said = f": {outcome.violation}" if outcome.violation else ""
-    console.print(f"[bold]{model.name}[/]  [bold {colour}]{outcome.verdict}[/]{said}", soft_wrap=True)
+    if model.property:
+        said = f"  {model.property}: {model.words}"
+    title = f"{model.name}  {model.scenario}" if model.scenario else model.name
+    console.print(f"[bold]{title}[/]  [bold {colour}]{outcome.verdict}[/]{said}", soft_wrap=True)
     console.print(
         f"{len(model.threads)} threads, {_progress(outcome)}, {outcome.seconds:.2f} s; every load, store and lock "
         "operation is a step, sequentially consistent, nothing reduced",
