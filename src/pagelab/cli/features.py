@@ -11,9 +11,7 @@ def set_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the arguments."""
     parser.add_argument("name", nargs="?", metavar="FEATURE", help="only this one, with its commit and subject")
     parser.add_argument("--json", action="store_true", help="print one JSON document on stdout")
-    parser.epilog = (
-        "examples:\n  pagelab features\n  pagelab features drain_count_under_lock"
-    )
+    parser.epilog = "examples:\n  pagelab features\n  pagelab features drain_count_under_lock"
 
 
 def main(args: argparse.Namespace) -> int:
