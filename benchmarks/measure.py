@@ -9,6 +9,7 @@ import json
 import os
 import platform
 import resource
+import statistics
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -42,7 +43,7 @@ class Figure:
 
     def line(self) -> str:
         """For a person."""
-        middle = sorted(self.samples)[len(self.samples) // 2] if self.samples else self.value
+        middle = statistics.median(self.samples) if self.samples else self.value
         text = f"{self.name:46} {self.value:10.3f} {self.unit:12} median {middle:10.3f}"
         if self.target is not None:
             sign = "<=" if self.lower_is_better else ">="

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What must hold in every state, in the language of the model.
 
-P4 is an assertion in :mod:`pagelab.check.ghost`; P5, that offlining ends, is a matter of cycles;
-P8, that a free page is on the list of its pageblock's type, is claimed by no kernel before v6.10.
+P5, that offlining ends, is a matter of cycles; P8, that a free page is on the list of its pageblock's type, is what no
+kernel before v6.10 claims.
 """
 
 from __future__ import annotations
@@ -135,6 +135,11 @@ def pcp_pages_are_counted() -> bool:
     return True
 
 
+def tests_are_true() -> bool:
+    """P4."""
+    return not ghost.tested_wrongly
+
+
 def disabled_pcplists_are_empty() -> bool:
     """P6."""
     if ghost.disabled == 0:
@@ -163,7 +168,7 @@ def isolated_pageblocks_are_counted() -> bool:
 
 def high_and_batch_are_restored() -> bool:
     """P9."""
-    if features.pageset_cached_in_zone:
+    if features.pageset_cached_in_zone and zone.present_pages != 0:
         if held(mm.pcp_batch_high_lock) or pcp_batch_high_rwsem.writer or pcp_batch_high_rwsem.readers != 0:
             return True
         for cpu in range(machine.nr_cpus):
@@ -199,6 +204,7 @@ PROPERTIES = (
     Property("P1-pcp", "no page is on two pcplists, or on one while it is in use", pcp_pages_are_on_one_list),
     Property("P2", "NR_FREE_PAGES is what the lists hold that are not isolated", free_pages_are_counted),
     Property("P3", "pcp->count is what the CPU's pcplists hold", pcp_pages_are_counted),
+    Property("P4", "a range that passed the test is free, on lists from which nobody allocates", tests_are_true),
     Property("P6", "while pcplists are said to be disabled, they are empty", disabled_pcplists_are_empty),
     Property("P7", "nr_isolate_pageblock is the number of isolated pageblocks", isolated_pageblocks_are_counted),
     Property("P9", "when nobody changes them, high and batch are those of the zone", high_and_batch_are_restored),

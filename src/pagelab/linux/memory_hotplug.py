@@ -60,20 +60,15 @@ def move_pfn_range_to_zone(start: int, nr_pages: int, migratetype: int) -> None:
         page += machine.pageblock_nr_pages
 
 
-def isolate_onlining_pages(cpu: int, nr_pages: int) -> None:
-    """The pageblocks count as isolated from now on."""
+def isolate_onlining_pages(cpu: int, nr_pages: int) -> bool:
+    """The pageblocks count as isolated from now on; whether none was before."""
     # As proposed on 2020-09-09 ("Re: [RFC 5/5] mm, page_alloc: disable pcplists during page isolation")
     if features.onlining_disables_pcplists:
         down_read()
     with irqs_off(cpu), zone.lock:
-        zone.nr_isolate_pageblock += nr_pages >> machine.pageblock_order
-        # As proposed on 2020-09-09 ("Re: [RFC 5/5] mm, page_alloc: disable pcplists during page isolation")
-        if features.onlining_disables_pcplists:
-            first = zone.nr_isolate_pageblock == nr_pages >> machine.pageblock_order
-    # As proposed on 2020-09-09 ("Re: [RFC 5/5] mm, page_alloc: disable pcplists during page isolation")
-    if features.onlining_disables_pcplists:
-        if first:
-            zone_pcp_disable(cpu)
+        nr_isolate_pageblock = zone.nr_isolate_pageblock
+        zone.nr_isolate_pageblock = nr_isolate_pageblock + (nr_pages >> machine.pageblock_order)
+    return nr_isolate_pageblock == 0
 
 
 def online_pages_begin(cpu: int, start: int, nr_pages: int) -> None:
@@ -82,11 +77,16 @@ def online_pages_begin(cpu: int, start: int, nr_pages: int) -> None:
     # memory") (in v5.10)
     if features.isolate_while_onlining:
         move_pfn_range_to_zone(start, nr_pages, MIGRATE_ISOLATE)
-        isolate_onlining_pages(cpu, nr_pages)
+        first = isolate_onlining_pages(cpu, nr_pages)
     else:
         move_pfn_range_to_zone(start, nr_pages, MIGRATE_MOVABLE)
+        first = False
     if zone.present_pages == 0:
         setup_zone_pageset()
+    # As proposed on 2020-09-09 ("Re: [RFC 5/5] mm, page_alloc: disable pcplists during page isolation")
+    if features.onlining_disables_pcplists:
+        if first:
+            zone_pcp_disable(cpu)
 
 
 def __free_pages_core(cpu: int, page: int, order: int) -> None:

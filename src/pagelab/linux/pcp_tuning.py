@@ -18,7 +18,7 @@ from pagelab.linux.trace import pcplists_disabled, pcplists_enabled
 def zone_batchsize() -> int:
     """Pages to move at once: a 4096th of the zone, at most 256 KiB, made one less than a power of two."""
     if machine.fixed_batch != 0:
-        return machine.fixed_batch
+        return machine.fixed_batch if zone.managed_pages != 0 else 0
     batch = min(zone.managed_pages >> 10, (1 << 20) >> machine.page_shift)
     batch = max(batch // 4, 1)
     batch += batch // 2
@@ -46,7 +46,7 @@ def zone_highsize(batch: int, cpu_online: int) -> int:
     # Since Linux kernel commit 74f44822097c ("mm/page_alloc: introduce vm.percpu_pagelist_high_fraction") (in v5.14)
     if features.pcp_high_fraction:
         fraction = mm.percpu_pagelist_high_fraction
-    if fraction == 0 and machine.fixed_high != 0:
+    if fraction == 0 and machine.fixed_high != 0 and zone.managed_pages != 0:
         return machine.fixed_high
     if fraction == 0:
         total_pages = zone.watermark_low
@@ -81,7 +81,9 @@ def zone_set_pageset_high_and_batch(cpu_online: int) -> None:
         new_high = zone_highsize(new_batch, cpu_online)
     else:
         new_batch = zone_batchsize()
-        new_high = machine.fixed_high if machine.fixed_high != 0 else 6 * new_batch
+        new_high = 6 * new_batch
+        if machine.fixed_high != 0 and zone.managed_pages != 0:
+            new_high = machine.fixed_high
         new_batch = max(1, new_batch)
         fraction = mm.percpu_pagelist_high_fraction  # vm.percpu_pagelist_fraction in those kernels
         if fraction != 0:
