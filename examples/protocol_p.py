@@ -13,7 +13,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from pagelab.lang.declare import NIL, Constants, atomic, choose, i8, record, table, wait_until
+from pagelab.lang.declare import (
+    NIL,
+    Constants,
+    Lock,
+    atomic,
+    choose,
+    held,
+    i8,
+    irqs_are_off,
+    local_irq_disable,
+    local_irq_enable,
+    lock,
+    record,
+    table,
+    unlock,
+    wait_until,
+)
 from pagelab.lang.stepped import Thread
 
 
@@ -61,14 +77,13 @@ class Block:
 
 
 class Zone:
+    lock: Lock
     nr_isolate: i8 = 0
-    lock: bool = False
     high: i8 = 0
     batch: i8 = 0
 
 
 class Cpu:
-    irqs_off: bool = False
     drain: bool = False  # drain work is queued and not finished
     count: i8 = 0
     high: i8 = 0
@@ -84,7 +99,7 @@ class Buffered:
 
 
 class Drain:
-    mutex: bool = False
+    mutex: Lock
 
 
 class RwSem:
@@ -98,7 +113,7 @@ class RwSem:
 class BatchHigh:
     """Of design 4."""
 
-    mutex: bool = False
+    mutex: Lock
 
 
 class Isolator:
@@ -130,29 +145,17 @@ repeated = record("repeated", Repeated)
 # ---- within steps
 
 
-def lock_zone() -> None:
-    with atomic():
-        wait_until(not zone.lock)
-        zone.lock = True
-
-
 def lock_zone_on(c: int) -> None:
     """What a CPU with a store buffer does: a locked instruction empties it."""
     with atomic():
-        lock_zone()
+        lock(zone.lock)
         if P.TSO:
             memory[c].count = cpu[c].count
 
 
-def irqs_off_on(c: int) -> None:
-    with atomic():
-        wait_until(not cpu[c].irqs_off)
-        cpu[c].irqs_off = True
-
-
 def all_irqs_on() -> bool:
     for c in range(P.C):
-        if cpu[c].irqs_off:
+        if irqs_are_off(c):
             return False
     return True
 
@@ -238,12 +241,12 @@ def worker(w: int, c: int) -> None:
 
 def free_page(c: int, pg: int) -> None:
     mt = block[pg // 2].type  # F1
-    irqs_off_on(c)  # F2
+    local_irq_disable(c)  # F2
     if mt == ISO:
         lock_zone_on(c)  # F3
         mt = block[pg // 2].type  # F4
         page[pg].state = BMOV + mt  # F5
-        zone.lock = False  # F6
+        unlock(zone.lock)  # F6
     else:
         with atomic():  # F8
             pcp_list[c, cpu[c].count].page = pg + 1
@@ -257,7 +260,7 @@ def free_page(c: int, pg: int) -> None:
                 n = min(cpu[c].batch, cpu[c].count)
             lock_zone_on(c)  # F12
             free_bulk(c, n)
-    cpu[c].irqs_off = False  # F14
+    local_irq_enable(c)  # F14
 
 
 def free_bulk(c: int, n: int) -> None:
@@ -272,12 +275,12 @@ def free_bulk(c: int, n: int) -> None:
             mt = block[p // 2].type if isolation else MOV
         page[p].state = BMOV + mt  # B5
         n -= 1
-    zone.lock = False  # B6
+    unlock(zone.lock)  # B6
 
 
 def allocate(c: int) -> int:
     with atomic():  # A1
-        irqs_off_on(c)
+        local_irq_disable(c)
         some = cpu[c].count > 0
     if not some:
         some = refill(c)
@@ -290,7 +293,7 @@ def allocate(c: int) -> int:
             page[pg].state = ALLOC
         with atomic():  # A8
             cpu[c].count -= 1
-    cpu[c].irqs_off = False  # A9
+    local_irq_enable(c)  # A9
     return pg
 
 
@@ -309,7 +312,7 @@ def refill(c: int) -> bool:
             i += 1
             n -= 1
             more = n > 0 and lowest_movable() != NIL
-    zone.lock = False  # A5
+    unlock(zone.lock)  # A5
     if i == 0:
         return False
     with atomic():  # A6
@@ -325,12 +328,12 @@ def kworker(c: int) -> None:
     while True:
         with atomic():  # K1
             wait_until(cpu[c].drain)
-            irqs_off_on(c)
+            local_irq_disable(c)
         n = cpu[c].count  # K2
         if n > 0:
             lock_zone_on(c)  # K3
             free_bulk(c, n)
-        cpu[c].irqs_off = False  # K8
+        local_irq_enable(c)  # K8
         cpu[c].drain = False  # K9
 
 
@@ -351,7 +354,7 @@ def isolate(b: int) -> None:
             wait_until(not rwsem.writer and not rwsem.writer_waits)
             rwsem.readers += 1
     if P.DESIGN == 4:
-        lock_batch_high()  # M1
+        lock(batch_high.mutex)  # M1
         for x in range(P.C):
             cpu[x].batch = 1  # M2
             cpu[x].high = 0  # M3
@@ -378,7 +381,7 @@ def isolate(b: int) -> None:
                 cpu[x].batch = zone.batch
             with atomic():  # M6
                 cpu[x].high = zone.high
-        batch_high.mutex = False  # M7
+        unlock(batch_high.mutex)  # M7
 
 
 def assert_isolated(b: int) -> None:
@@ -390,14 +393,8 @@ def assert_isolated(b: int) -> None:
             assert all_batch(1), "a batch was raised again"
 
 
-def lock_batch_high() -> None:
-    with atomic():
-        wait_until(not batch_high.mutex)
-        batch_high.mutex = True
-
-
 def set_isolate(b: int) -> None:
-    lock_zone()  # I1
+    lock(zone.lock)  # I1
     block[b].type = ISO  # I2
     move_page(2 * b, BMOV, BISO)  # I3
     move_page(2 * b + 1, BMOV, BISO)  # I3b
@@ -408,7 +405,7 @@ def set_isolate(b: int) -> None:
     if P.DESIGN == 3 and not P.RFC_OUT and first:
         for x in range(P.C):
             cpu[x].high = 0  # I4h
-    zone.lock = False  # I5
+    unlock(zone.lock)  # I5
     if P.DESIGN == 3 and P.RFC_OUT:
         with atomic():  # I6
             first = isolator[b].first
@@ -426,7 +423,7 @@ def move_page(p: int, before: int, after: int) -> None:
 
 
 def unset_isolate(b: int) -> None:
-    lock_zone()  # U1
+    lock(zone.lock)  # U1
     block[b].type = MOV  # U2
     move_page(2 * b, BISO, BMOV)  # U3
     move_page(2 * b + 1, BISO, BMOV)  # U3b
@@ -439,7 +436,7 @@ def unset_isolate(b: int) -> None:
         for x in range(P.C):
             with atomic():  # U4h
                 cpu[x].high = zone.high
-    zone.lock = False  # U5
+    unlock(zone.lock)  # U5
     if P.DESIGN == 3 and P.RFC_OUT:
         with atomic():  # U6
             last = isolator[b].first
@@ -464,9 +461,7 @@ def drain_unless_second(b: int) -> None:
 
 
 def drain_all(b: int) -> None:
-    with atomic():  # D1
-        wait_until(not drain.mutex)
-        drain.mutex = True
+    lock(drain.mutex)  # D1
     mask = (1 << P.C) - 1
     if P.CHK:
         mask = 0
@@ -483,18 +478,18 @@ def drain_all(b: int) -> None:
             with atomic():  # D4
                 wait_until(not cpu[x].drain)
             x = next_in(mask, x + 1)
-    drain.mutex = False  # D5
+    unlock(drain.mutex)  # D5
 
 
 def repeat_drain(b: int) -> None:
     isolated = False
     while not isolated:
         drain_all(b)
-        lock_zone()  # T1
+        lock(zone.lock)  # T1
         isolated = page[2 * b].state == BISO  # T2
         with atomic():  # T2b
             isolated = isolated and page[2 * b + 1].state == BISO
-        zone.lock = False  # T3
+        unlock(zone.lock)  # T3
     with atomic():  # T4
         assert_isolated(b)
         repeated.done = True
@@ -512,7 +507,7 @@ def sysctl() -> None:
             rwsem.writer = True
             rwsem.writer_waits = False
     if P.SYSCTL == 1 and P.DESIGN == 4:
-        lock_batch_high()  # S1
+        lock(batch_high.mutex)  # S1
     zone.high = P.HIGH2  # S2
     zone.batch = P.BATCH2  # S3
     for x in range(P.C):
@@ -523,7 +518,7 @@ def sysctl() -> None:
     if P.SYSCTL == 1 and P.DESIGN == 3:
         rwsem.writer = False  # S6
     if P.SYSCTL == 1 and P.DESIGN == 4:
-        batch_high.mutex = False  # S6
+        unlock(batch_high.mutex)  # S6
 
 
 # ---- what must hold
@@ -531,7 +526,7 @@ def sysctl() -> None:
 
 def high_follows_isolation() -> bool:
     """Design 3."""
-    if zone.lock:
+    if held(zone.lock):
         return True
     if zone.nr_isolate > 0:
         return all_high(0)
@@ -540,7 +535,7 @@ def high_follows_isolation() -> bool:
 
 def lists_follow_zone() -> bool:
     """Design 4."""
-    return batch_high.mutex or P.SYSCTL == 2 or (all_high(zone.high) and all_batch(zone.batch))
+    return held(batch_high.mutex) or P.SYSCTL == 2 or (all_high(zone.high) and all_batch(zone.batch))
 
 
 # ---- for a driver
@@ -591,3 +586,8 @@ def invariants() -> list[Callable[[], bool]]:
     if P.DESIGN == 3 and not P.RFC_OUT:
         return [high_follows_isolation]
     return [lists_follow_zone] if P.DESIGN == 4 else []
+
+
+def cpus() -> int:
+    """How many CPUs have irqs."""
+    return P.C

@@ -39,7 +39,7 @@ class _Runner:
         self.ended = False
         self.killed = False
         self.atomic = 0
-        self.irqs_off = 0
+        self.irqs_off = 0  # what has them off: sections, and local_irq_disable()
         self.choice = 0
         self.error: BaseException | None = None
         self.worker = threading.Thread(target=self.run, name=thread.name, daemon=True)
@@ -216,6 +216,16 @@ class CPythonRun:
             self.tokens[cpu] = False
         me.irqs_off -= 1
 
+    def local_irq_disable(self, cpu: int) -> None:
+        """Only the first changes anything."""
+        me = self._me()
+        if me is not None and me.irqs_off == 0:
+            self.irqs_off(cpu)
+
+    def local_irq_enable(self, cpu: int) -> None:
+        """What it ends, local_irq_disable() began."""
+        self.irqs_on(cpu)
+
     def irqs_are_off(self, cpu: int) -> bool:
         """Whether some thread is in a section of that CPU."""
         if (me := self._me()) is not None:
@@ -232,6 +242,12 @@ class CPythonRun:
         """The next access is a step of its own again."""
         if (me := self._me()) is not None:
             me.atomic -= 1
+
+    @staticmethod
+    def wait_until(condition: bool) -> None:
+        """The step cannot be taken otherwise."""
+        if not condition:
+            raise NotEnabled("what the step waits for does not hold")
 
     def choose(self, low: int, high: int) -> int:
         """What the schedule chose."""

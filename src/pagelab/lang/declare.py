@@ -47,9 +47,12 @@ class Stepper(typing.Protocol):
 
     def irqs_off(self, cpu: int) -> None: ...
     def irqs_on(self, cpu: int) -> None: ...
+    def local_irq_disable(self, cpu: int) -> None: ...
+    def local_irq_enable(self, cpu: int) -> None: ...
     def irqs_are_off(self, cpu: int) -> bool: ...
     def begin_atomic(self) -> None: ...
     def end_atomic(self) -> None: ...
+    def wait_until(self, condition: bool) -> None: ...
     def choose(self, low: int, high: int) -> int: ...
 
 
@@ -128,6 +131,18 @@ def irqs_off(cpu: int) -> Iterator[None]:
     stepper.irqs_on(cpu)
 
 
+def local_irq_disable(cpu: int) -> None:
+    """As ``irqs_off(cpu)``, until local_irq_enable(), where no with-section can.  Again, it changes nothing."""
+    if stepper is not None:
+        stepper.local_irq_disable(cpu)
+
+
+def local_irq_enable(cpu: int) -> None:
+    """The end of what local_irq_disable() began."""
+    if stepper is not None:
+        stepper.local_irq_enable(cpu)
+
+
 def irqs_are_off(cpu: int) -> bool:
     """Whether some context of this CPU is in an irqs-off section.  For properties; False where only one thread runs."""
     return stepper is not None and stepper.irqs_are_off(cpu)
@@ -149,7 +164,9 @@ def wait_until(condition: bool) -> None:
 
     :raises ModelFault: in a run of one thread, where nobody could make it true.
     """
-    if not condition:
+    if stepper is not None:
+        stepper.wait_until(condition)
+    elif not condition:
         raise ModelFault("waits for what only another thread could bring about")
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from pagelab.lang.graph import SHARED, Do, Expr, Node, Op, Place, Procedure, locals_of_all, operation
+from pagelab.lang.irqs import fold_irqs
 
 #: A place in the source: procedure, file, line.
 Frame = tuple[str, str, int]
@@ -19,7 +20,8 @@ Frame = tuple[str, str, int]
 class FlatNode:
     """A node of a thread's program.  ``frames``: where it stands, the innermost procedure last.
 
-    ``begins_step``: other threads may come in before it.
+    ``begins_step``: other threads may come in before it.  ``irqs_off``: the CPU whose irqs this thread has off when it
+    comes here, None if it has none off.
     """
 
     do: Do
@@ -33,6 +35,8 @@ class FlatNode:
     then: FlatNode | None = None
     other: FlatNode | None = None
     id: int = -1
+    section: bool = False
+    irqs_off: Expr | None = None
 
     def successors(self) -> Iterator[FlatNode]:
         """The nodes that may follow."""
@@ -69,6 +73,9 @@ class Flattener:
         self.instances = 0
         self.end = FlatNode(Do.RETURN, ((procedure.name, procedure.file, procedure.line),), begins_step=True)
         self.entry = _skip(self.expand(procedure, args, (), None, result, self.end))
+        self.reachable()
+        fold_irqs(self.entry)
+        self.entry = _skip(self.entry)
         self.nodes = self.reachable()
 
     def expand(
@@ -110,20 +117,18 @@ class Flattener:
                 node = node.then if value else node.other
             assert node is not None, f"{procedure.name}: an edge leads nowhere"
             if id(node) not in copies:
-                # Sections within sections of their kind change nothing.
                 inside = node.within_step or (around is not None and around.within_step)
-                irqs_off = node.irqs_off or (around is not None and around.irqs_off)
-                folded = irqs_off and node.do in (Do.IRQS_OFF, Do.IRQS_ON)
                 copies[id(node)] = FlatNode(
-                    Do.SET if folded else node.do,
+                    node.do,
                     (*frames, (procedure.name, procedure.file, node.line)),
-                    begins_step=node.do in SHARED and not inside and not folded,
+                    begins_step=node.do in SHARED and not inside,
                     local=_target(names, node.local),
                     value=substitute(node.value, names),
                     place=node.place
                     and node.place._replace(indices=tuple(substitute(index, names) for index in node.place.indices)),
                     args=tuple(substitute(arg, names) for arg in node.args),
                     text=node.text,
+                    section=node.section,
                 )
                 todo.append((node, copies[id(node)]))
             return copies[id(node)]
@@ -139,7 +144,6 @@ class Flattener:
                     Do.CALL,
                     node.line,
                     within_step=node.within_step or (around is not None and around.within_step),
-                    irqs_off=node.irqs_off or (around is not None and around.irqs_off),
                 )
                 made.do = Do.SET
                 target, made.local = made.local, ""

@@ -53,7 +53,7 @@ class Do(enum.Enum):
     LOCK = "lock"
     UNLOCK = "unlock"
     TRYLOCK = "trylock"
-    IRQS_OFF = "irqs_off"
+    IRQS_OFF = "irqs_off"  # value: the CPU; waits while some context has its irqs off
     IRQS_ON = "irqs_on"
     IRQS_TEST = "irqs_test"  # local = whether the CPU has its irqs off
     ATOMIC = "atomic"  # begins a section that is one step
@@ -83,7 +83,7 @@ class Node:
     then: Node | None = None
     other: Node | None = None
     within_step: bool = False  # inside an atomic section
-    irqs_off: bool = False  # inside an irqs-off section
+    section: bool = False  # IRQS_*: of a with-section, which changes nothing within another
 
     @property
     def shared(self) -> bool:

@@ -237,9 +237,8 @@ class _Parser(Expressions):
                 self.fail("`with ... as` is outside the language")
             if isinstance(e, ast.Call) and self.names.lookup(e.func) is declare.irqs_off and len(e.args) == 1:
                 cpu = self.stable(self.expression(e.args[0]))
-                self.emit(Node(Do.IRQS_OFF, s.lineno, value=cpu))
-                self.irqs_off += 1
-                self.releases.append(Node(Do.IRQS_ON, s.lineno, value=cpu))
+                self.emit(Node(Do.IRQS_OFF, s.lineno, value=cpu, section=True))
+                self.releases.append(Node(Do.IRQS_ON, s.lineno, value=cpu, section=True))
             elif isinstance(e, ast.Call) and self.names.lookup(e.func) is declare.atomic and not e.args:
                 self.open_section(s.lineno)
                 self.releases.append(Node(Do.ATOMIC_END, s.lineno))
@@ -252,7 +251,6 @@ class _Parser(Expressions):
         if self.dangling:
             self.release(opened)
         self.sections -= sum(node.do is Do.ATOMIC_END for node in self.releases[opened:])
-        self.irqs_off -= sum(node.do is Do.IRQS_ON for node in self.releases[opened:])
         del self.releases[opened:]
 
     def stable(self, e: Expr) -> Expr:
@@ -265,12 +263,11 @@ class _Parser(Expressions):
 
     def release(self, down_to: int) -> None:
         """Leave the with-sections opened since, innermost first."""
-        sections, irqs_off = self.sections, self.irqs_off
+        sections = self.sections
         for node in reversed(self.releases[down_to:]):
             self.sections -= node.do is Do.ATOMIC_END
-            self.irqs_off -= node.do is Do.IRQS_ON
-            self.emit(Node(node.do, self.line, value=node.value, place=node.place))
-        self.sections, self.irqs_off = sections, irqs_off
+            self.emit(Node(node.do, self.line, value=node.value, place=node.place, section=node.section))
+        self.sections = sections
 
     def return_statement(self, s: ast.Return) -> None:
         value: Expr = 0

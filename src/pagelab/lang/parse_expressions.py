@@ -51,7 +51,6 @@ class Expressions:
         self.names = Names(function)
         self.line = function.__code__.co_firstlineno
         self.sections = 0  # atomic sections that are open
-        self.irqs_off = 0  # irqs-off sections that are open
         self.temporaries = 0
         self.dangling: Dangling = []
         self.local_names: set[str] = set()
@@ -65,7 +64,6 @@ class Expressions:
     def emit(self, node: Node) -> Node:
         """Append a node: every dangling edge leads to it, its ``then`` edge dangles."""
         node.within_step = self.sections > 0
-        node.irqs_off = self.irqs_off > 0
         self.connect(self.dangling, node)
         self.dangling = [] if node.do is Do.RETURN else [(node, False)]
         return node
@@ -271,6 +269,10 @@ class Expressions:
             local = self.temporary()
             self.emit(Node(Do.LOAD, line, local=local, place=self.lock_place(e.args[0])))
             return local
+        if target in (declare.local_irq_disable, declare.local_irq_enable) and len(e.args) == 1:
+            do = Do.IRQS_OFF if target is declare.local_irq_disable else Do.IRQS_ON
+            self.emit(Node(do, line, value=self.expression(e.args[0])))
+            return 0
         if target is declare.irqs_are_off and len(e.args) == 1:
             cpu = self.expression(e.args[0])
             local = self.temporary()
