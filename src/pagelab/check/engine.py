@@ -1,178 +1,379 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The search engine: breadth first over states of fixed size, each stored whole.
+"""The search engine: breadth first over states of fixed size, each stored whole, on one core or two.
 
-It knows nothing of the model, which comes in as two code addresses, so numba compiles it once and keeps it.  A state is
-``words`` 64-bit words; state ``i`` lies at ``arena[i * words]``.  The visited set is a table of state numbers with open
-addressing, and 16 more bits of the hash beside each, so that most probes touch no state.
+It knows nothing of the model, which comes in as code addresses, so it is compiled once and kept.  All that it works on
+is memory by address.  State ``i`` is ``words`` 64-bit words at ``arena + i * words * 8``; each worker stores its states
+in a region of its own.  The visited set is one table with open addressing: 8 bytes a slot, a state's number plus 1 in
+the low half, the high half of its hash in the other, which also says where the search for a slot begins.  Successors
+wait in a ring until the cache lines that they need have come in.
+
+``shared`` is an array of 64-bit numbers for all workers, ``own`` one for each, indexed by the names below.
 """
+
+# ruff: noqa: SIM110 (numba knows no generator expressions)
 
 from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-from llvmlite import ir
-from numba import njit, types, uint64
-from numba.extending import intrinsic
+from numba import int64, uint64
 
+from pagelab.check.engine_layout import (
+    ACTOR,
+    ARENA,
+    BASES,
+    BUDGET,
+    CHUNK,
+    CHUNK_END,
+    COUNT,
+    CURSORS,
+    DEADLOCKS,
+    DONE,
+    ENDS,
+    FINISHED,
+    FOUND,
+    FOUND_WORDS,
+    FULL,
+    GOOD,
+    IDLE,
+    INVARIANTS,
+    LIMIT,
+    MAX_CHAIN,
+    NEVER_IDLE,
+    NUMBER,
+    OTHER,
+    OTHERS,
+    PARENT,
+    PAUSED,
+    PCS,
+    REDUCED,
+    REGION,
+    RING,
+    RING_ENTRY_WORDS,
+    RING_SIZE,
+    SAFE,
+    SLOTS,
+    STATE_CHUNK,
+    STEP,
+    TABLE,
+    THREADS,
+    TRANSITIONS,
+    VIA,
+    WORDS,
+    WORKERS,
+)
+from pagelab.check.raw import (
+    call_step,
+    compiled,
+    fetch_add,
+    inlined,
+    load8,
+    load16,
+    load64,
+    prefetch,
+    store16,
+    store32,
+    store64,
+    swap_zero,
+)
 from pagelab.lang.stepped_text import BLOCKED, ENDED, FAULTED, MORE_CHOICES, NO_CHOICE
 
-# counters[...]
-NEXT, COUNT, TRANSITIONS, DEADLOCKS, FINISHED = 0, 1, 2, 3, 4
-#: The first violation: what, the state it was found in, the thread and the choice that led to it, the step's result.
-FOUND, FOUND_STATE, FOUND_THREAD, FOUND_CHOICE, FOUND_RESULT = 5, 6, 7, 8, 9
-LEVEL_END, DEPTH = 10, 11
-COUNTERS = 12
-
-# counters[FOUND]
-NOTHING, FAULT, INVARIANT, DEADLOCK = 0, 1, 2, 3
-
-# What explore() returns.
-DONE, FULL, VIOLATED, PAUSED = 0, 1, 2, 3
+_MULTIPLY_A, _MULTIPLY_B = 0xFF51AFD7ED558CCD, 0xC4CEB9FE1A85EC53
 
 
-def _call_step(typing_context: Any, address: Any, state: Any, which: Any, choice: Any) -> Any:
-    """``i32 f(ptr, i32, i32)`` at an address."""
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        small, pointer = ir.IntType(32), ir.IntType(8).as_pointer()
-        kind = ir.FunctionType(small, [pointer, small, small])
-        function = builder.inttoptr(args[0], kind.as_pointer())
-        numbers = [builder.trunc(a, small) for a in args[2:]]
-        return builder.call(function, [builder.inttoptr(args[1], pointer), *numbers])
-
-    return types.int32(types.int64, types.int64, types.int64, types.int64), generate
+@inlined
+def _get(block: Any, name: Any) -> Any:
+    return int64(load64(block + 8 * name))
 
 
-call_step: Any = intrinsic(_call_step)
+@inlined
+def _put(block: Any, name: Any, value: Any) -> None:
+    store64(block + 8 * name, uint64(value))
 
 
-@njit(inline="always")
-def hash_words(arena: Any, base: Any, words: Any) -> Any:
-    """A 64-bit hash of a state."""
-    h = uint64(0x9E3779B97F4A7C15)
+@inlined
+def _copy(target: Any, source: Any, words: Any) -> None:
     for k in range(words):
-        h = (h ^ arena[base + k]) * uint64(0xFF51AFD7ED558CCD)
-        h ^= h >> uint64(32)
-    return h
+        store64(target + 8 * k, load64(source + 8 * k))
 
 
-@njit(cache=True)
-def rehash(arena: Any, words: Any, count: Any, table: Any, tags: Any) -> None:
-    """Enter all states into an empty, larger table."""
-    mask = uint64(table.size - 1)
-    for i in range(count):
-        h = hash_words(arena, i * words, words)
-        slot = h & mask
-        while table[slot] != 0:
-            slot = (slot + uint64(1)) & mask
-        table[slot] = i + 1
-        tags[slot] = h >> uint64(48)
+@inlined
+def _same(one: Any, other: Any, words: Any) -> Any:
+    for k in range(words):
+        if load64(one + 8 * k) != load64(other + 8 * k):
+            return False
+    return True
 
 
-@njit(cache=True, nogil=True)
-def explore(
-    step: Any,
-    good: Any,
-    threads: Any,
-    invariants: Any,
-    daemons: Any,
-    words: Any,
-    arena: Any,
-    address: Any,
-    table: Any,
-    tags: Any,
-    parent: Any,
-    via: Any,
-    capacity: Any,
-    counters: Any,
-    expand: Any,
-) -> Any:
-    """Expand up to ``expand`` more states, breadth first.
+@inlined
+def hash_state(state: Any, words: Any) -> Any:
+    """A 64-bit hash, in two lanes that do not wait for each other."""
+    a, b = uint64(0x9E3779B97F4A7C15), uint64(0xD1B54A32D192ED03)
+    k = 0
+    while k + 1 < words:
+        a = (a ^ load64(state + 8 * k)) * uint64(_MULTIPLY_A)
+        b = (b ^ load64(state + 8 * k + 8)) * uint64(_MULTIPLY_B)
+        a ^= a >> uint64(32)
+        b ^= b >> uint64(29)
+        k += 2
+    if k < words:
+        a = (a ^ load64(state + 8 * k)) * uint64(_MULTIPLY_A)
+        a ^= a >> uint64(32)
+    h = (a ^ (b << uint64(17)) ^ (b >> uint64(47))) * uint64(_MULTIPLY_B)
+    return h ^ (h >> uint64(31))
 
-    ``address`` is that of the arena, ``capacity`` how many states fit; ``via`` holds thread and choice (in 256ths) of
-    the step that led to a state from its ``parent``.  ``daemons`` says of each thread whether it need not end.
+
+@inlined
+def _slot_of(tag: Any, slots: Any) -> Any:
+    """Where the search for a slot begins: slots are ordered like hashes, so that a larger table is filled in order."""
+    return int64((tag * uint64(slots)) >> uint64(32))
+
+
+@compiled
+def rehash(old: Any, old_slots: Any, new: Any, new_slots: Any) -> Any:
+    """Enter what a table holds into an empty, larger one."""
+    for i in range(old_slots):
+        entry = load64(old + 8 * i)
+        if entry != 0:
+            slot = _slot_of(entry >> uint64(32), new_slots)
+            while load64(new + 8 * slot) != 0:
+                slot += 1
+                if slot == new_slots:
+                    slot = 0
+            store64(new + 8 * slot, entry)
+    return 0
+
+
+@inlined
+def _note(own: Any, which: Any, state: Any, thread: Any, choice: Any, result: Any) -> None:
+    """Remember the first violation of its kind."""
+    at = _get(own, FOUND) + 8 * FOUND_WORDS * which
+    if load64(at) == 0:
+        store64(at, uint64(1))
+        store64(at + 8, uint64(state))
+        store64(at + 16, uint64(thread))
+        store64(at + 24, uint64(choice))
+        store64(at + 32, uint64(result))
+
+
+@inlined
+def _is_safe(shared: Any, state: Any, thread: Any, threads: Any) -> Any:
+    """Whether nothing that others may do before it matters to the next step of a thread, nor it to them."""
+    bases, pcs = _get(shared, BASES), _get(shared, PCS)
+    pc = int64(load16(state + int64(load16(bases + 2 * thread))))
+    actor = int64(load16(_get(shared, ACTOR) + 2 * (thread * pcs + pc)))
+    if actor == 0:
+        return False
+    row = _get(shared, SAFE) + actor * _get(shared, OTHERS)
+    other = _get(shared, OTHER)
+    for u in range(threads):
+        if u != thread:
+            pc = int64(load16(state + int64(load16(bases + 2 * u))))
+            if load8(row + int64(load16(other + 2 * (u * pcs + pc)))) == 0:
+                return False
+    return True
+
+
+@compiled
+def follow(shared: Any, state: Any, last: Any, counts: Any) -> Any:
+    """Take safe steps for as long as there are any, in place; 0, or what a step that faulted returned.
+
+    ``counts``: its first number becomes how many steps were taken, its second the thread of the last one.
     """
-    mask = uint64(table.size - 1)
-    count, i = counters[COUNT], counters[NEXT]
-    stop = i + expand
-    room = threads * 8
-    while i < count:
-        if i >= stop:
-            counters[COUNT], counters[NEXT] = count, i
-            return PAUSED
-        if count + room >= capacity or (count + room) * 4 >= table.size * 3:
-            counters[COUNT], counters[NEXT] = count, i
-            return FULL
-        if i == counters[LEVEL_END]:
-            counters[LEVEL_END] = count
-            counters[DEPTH] += 1
-        enabled = 0
-        waiting = 0
-        for t in range(threads):
-            choice = 0
-            while True:
-                base = count * words
-                source = i * words
-                for k in range(words):
-                    arena[base + k] = arena[source + k]
-                result = call_step(step, address + base * 8, t, choice)
-                if result == BLOCKED:
-                    if not daemons[t]:
-                        waiting += 1
-                    break
-                if result in (ENDED, NO_CHOICE):
-                    break
-                enabled += 1
-                counters[TRANSITIONS] += 1
+    threads, step = _get(shared, THREADS), _get(shared, STEP)
+    taken = 0
+    thread = last
+    while taken < MAX_CHAIN:
+        moved = False
+        for _ in range(threads):
+            if _is_safe(shared, state, thread, threads):
+                result = call_step(step, state, thread, 0)
+                taken += 1
                 if result >= FAULTED:
-                    if counters[FOUND] == NOTHING:
-                        counters[FOUND], counters[FOUND_STATE], counters[FOUND_THREAD] = FAULT, i, t
-                        counters[FOUND_CHOICE], counters[FOUND_RESULT] = choice, result
-                    break
-                h = hash_words(arena, base, words)
-                slot = h & mask
-                tag = h >> uint64(48)
-                new = False
-                while True:
-                    entry = table[slot]
-                    if entry == 0:
-                        new = True
-                        break
-                    if tags[slot] == tag:
-                        other = (np.int64(entry) - 1) * words
-                        same = True
-                        for k in range(words):
-                            if arena[other + k] != arena[base + k]:
-                                same = False
-                                break
-                        if same:
-                            break
-                    slot = (slot + uint64(1)) & mask
-                if new:
-                    table[slot] = count + 1
-                    tags[slot] = tag
-                    parent[count] = i
-                    via[count] = t + 256 * choice
-                    for k in range(invariants):
-                        verdict = call_step(good, address + base * 8, k, 0)
-                        if verdict != 1 and counters[FOUND] == NOTHING:
-                            counters[FOUND], counters[FOUND_STATE], counters[FOUND_THREAD] = INVARIANT, count, k
-                            counters[FOUND_CHOICE], counters[FOUND_RESULT] = 0, verdict
+                    _put(counts, 0, taken)
+                    _put(counts, 1, thread)
+                    return result
+                moved = True
+                break
+            thread += 1
+            if thread == threads:
+                thread = 0
+        if not moved:
+            break
+    _put(counts, 0, taken)
+    _put(counts, 1, thread)
+    return int64(0)
+
+
+@compiled
+def flush(shared: Any, own: Any, pending: Any) -> Any:
+    """Look up the successors in the ring, in order, and store those that are new."""
+    words, arena = _get(shared, WORDS), _get(shared, ARENA)
+    table, slots = _get(shared, TABLE), _get(shared, SLOTS)
+    ring, number = _get(own, RING), _get(own, NUMBER)
+    alone = _get(shared, WORKERS) == 1
+    stride = 8 * (words + RING_ENTRY_WORDS)
+    for e in range(pending):
+        entry = load64(table + 8 * int64(load64(ring + e * stride)))
+        if entry >> uint64(32) == load64(ring + e * stride + 8):
+            prefetch(arena + (int64(entry & uint64(0xFFFFFFFF)) - 1) * words * 8)
+    count = _get(own, COUNT)
+    first = number * _get(shared, REGION)
+    for e in range(pending):
+        at = ring + e * stride
+        slot, tag = int64(load64(at)), load64(at + 8)
+        state = at + 8 * RING_ENTRY_WORDS
+        written = False
+        i = first + count
+        while True:
+            entry = load64(table + 8 * slot)
+            if entry == 0:
+                if not written:
+                    _copy(arena + i * words * 8, state, words)
+                    written = True
+                new = (tag << uint64(32)) | uint64(i + 1)
+                if alone:
+                    store64(table + 8 * slot, new)
+                else:
+                    entry = swap_zero(table + 8 * slot, new)
+                if entry == 0:
+                    store32(_get(shared, PARENT) + 4 * i, load64(at + 16))
+                    store16(_get(shared, VIA) + 2 * i, load64(at + 24))
+                    for k in range(_get(shared, INVARIANTS)):
+                        verdict = call_step(_get(shared, GOOD), state, k, 0)
+                        if verdict != 1:
+                            _note(own, k, i, 0, 0, verdict)
                     count += 1
-                if result != MORE_CHOICES:
                     break
-                choice += 1
-        if enabled == 0:
-            if waiting == 0:
-                counters[FINISHED] += 1
-            else:
-                counters[DEADLOCKS] += 1
-                if counters[FOUND] == NOTHING:
-                    counters[FOUND], counters[FOUND_STATE] = DEADLOCK, i
-        i += 1
-        if counters[FOUND] != NOTHING:
-            counters[COUNT], counters[NEXT] = count, i
-            return VIOLATED
-    counters[COUNT], counters[NEXT] = count, i
-    return DONE
+            if entry >> uint64(32) == tag:
+                other = arena + (int64(entry & uint64(0xFFFFFFFF)) - 1) * words * 8
+                if _same(other, state, words):
+                    break
+            slot += 1
+            if slot == slots:
+                slot = 0
+    _put(own, COUNT, count)
+    return 0
+
+
+@compiled
+def expand(shared: Any, own: Any, i: Any, pending: Any) -> Any:
+    """Put the successors of state ``i`` into the ring; how many are in it then."""
+    words, slots, table = _get(shared, WORDS), _get(shared, SLOTS), _get(shared, TABLE)
+    step, threads, invariants = _get(shared, STEP), _get(shared, THREADS), _get(shared, INVARIANTS)
+    ring = _get(own, RING)
+    stride = 8 * (words + RING_ENTRY_WORDS)
+    source = _get(shared, ARENA) + i * words * 8
+    reduced = _get(shared, REDUCED)
+    transitions = enabled = waiting = 0
+    for t in range(threads):
+        choice = 0
+        while True:
+            at = ring + pending * stride
+            state = at + 8 * RING_ENTRY_WORDS
+            _copy(state, source, words)
+            result = call_step(step, state, t, choice)
+            if result == BLOCKED:
+                idle = int64(load16(_get(shared, IDLE) + 2 * t))
+                if idle == NEVER_IDLE or idle != int64(load16(source + int64(load16(_get(shared, BASES) + 2 * t)))):
+                    waiting += 1
+                break
+            if result in (ENDED, NO_CHOICE):
+                break
+            enabled += 1
+            transitions += 1
+            if result >= FAULTED:
+                _note(own, invariants + 1 + result - FAULTED, i, t, choice, result)
+                break
+            failed = int64(0)
+            if reduced != 0:
+                failed = follow(shared, state, t, at)
+                transitions += _get(at, 0)
+                if failed >= FAULTED:
+                    _note(own, invariants + 1 + failed - FAULTED, i, t, choice, failed)
+            if failed == 0:
+                h = hash_state(state, words)
+                tag = h >> uint64(32)
+                slot = _slot_of(tag, slots)
+                prefetch(table + 8 * slot)
+                store64(at, uint64(slot))
+                store64(at + 8, tag)
+                store64(at + 16, uint64(i))
+                store64(at + 24, uint64(t + 256 * choice))
+                pending += 1
+                if pending == RING_SIZE:
+                    flush(shared, own, pending)
+                    pending = 0
+            if result != MORE_CHOICES:
+                break
+            choice += 1
+    if enabled == 0:
+        if waiting == 0:
+            _put(own, FINISHED, _get(own, FINISHED) + 1)
+        else:
+            _put(own, DEADLOCKS, _get(own, DEADLOCKS) + 1)
+            _note(own, invariants, i, 0, 0, 0)
+    _put(own, TRANSITIONS, _get(own, TRANSITIONS) + transitions)
+    return pending
+
+
+@compiled
+def begin(shared: Any, own: Any) -> Any:
+    """Store the state in the first entry of the ring after its safe steps; 0, or what a step that faulted returned."""
+    words, at = _get(shared, WORDS), _get(own, RING)
+    state = at + 8 * RING_ENTRY_WORDS
+    failed = int64(0)
+    if _get(shared, REDUCED) != 0:
+        failed = follow(shared, state, 0, at)
+        _put(own, TRANSITIONS, _get(at, 0))
+    if failed >= FAULTED:
+        _note(own, _get(shared, INVARIANTS) + 1 + failed - FAULTED, 0, 0, 0, failed)
+        return failed
+    tag = hash_state(state, words) >> uint64(32)
+    store64(at, uint64(_slot_of(tag, _get(shared, SLOTS))))
+    store64(at + 8, tag)
+    store64(at + 16, uint64(0))
+    store64(at + 24, uint64(0))
+    flush(shared, own, 1)
+    return failed
+
+
+@inlined
+def _next_chunk(shared: Any, own: Any) -> Any:
+    """Get some states of this level to expand; False if there are none left."""
+    workers, number = _get(shared, WORKERS), _get(own, NUMBER)
+    for k in range(workers):
+        region = number + k
+        if region >= workers:
+            region -= workers
+        end = _get(shared, ENDS + region)
+        if _get(shared, CURSORS + region) < end:
+            begin = fetch_add(shared + 8 * (CURSORS + region), STATE_CHUNK)
+            if begin < end:
+                _put(own, CHUNK, begin)
+                _put(own, CHUNK_END, min(begin + STATE_CHUNK, end))
+                return True
+    return False
+
+
+@compiled
+def explore(shared: Any, own: Any) -> Any:
+    """Expand states of this level: all of them (DONE), or until there is no room (FULL) or no budget (PAUSED) left."""
+    budget, limit = _get(own, BUDGET), _get(own, LIMIT)
+    pending = 0
+    outcome = int64(DONE)
+    while True:
+        if budget == 0:
+            outcome = int64(PAUSED)
+            break
+        if _get(own, COUNT) + RING_SIZE > limit:
+            outcome = int64(FULL)
+            break
+        if _get(own, CHUNK) == _get(own, CHUNK_END) and not _next_chunk(shared, own):
+            break
+        i = _get(own, CHUNK)
+        pending = expand(shared, own, i, pending)
+        _put(own, CHUNK, i + 1)
+        budget -= 1
+    flush(shared, own, pending)
+    return outcome

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from numba import njit, uint64
 
-from pagelab.check.engine import call_step, hash_words
+from pagelab.check.engine import hash_state
+from pagelab.check.raw import call_step
 from pagelab.check.search import Schedule
 from pagelab.lang.stepped import System
 from pagelab.lang.stepped_text import BLOCKED, ENDED, FAULTED, MORE_CHOICES, NO_CHOICE
@@ -82,7 +83,7 @@ def search(
     mask = uint64(table.size - 1)
     capacity = cost.size - threads * 8 - 8
     arena[words - 1] = threads  # nobody yet
-    table[hash_words(arena, 0, words) & mask] = 1
+    table[hash_state(address, words) & mask] = 1
     cost[0] = 0
     count, size = 1, _push(heap, keys, 0, 0, 0)
     able = np.zeros(threads, np.bool_)
@@ -132,7 +133,7 @@ def search(
                     for k in range(1, words):
                         arena[base + k] = uint64(0)
                 arena[base + words - 1] = t
-                slot = hash_words(arena, base, words) & mask
+                slot = hash_state(address + base * 8, words) & mask
                 node: Any = np.int64(-1)
                 while table[slot] != 0:
                     other = np.int64(table[slot]) - 1

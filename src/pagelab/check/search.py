@@ -1,25 +1,39 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Explore all states of a system: grow as needed, stop at the first violation, give the shortest way to it."""
+"""Explore all states of a system, level by level, and give the shortest way to each violation."""
 
 from __future__ import annotations
 
+import ctypes
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-import numpy as np
-
-from pagelab.check import engine
+from pagelab.check import engine_layout as at
+from pagelab.check.engine_code import function
+from pagelab.check.memory import Block, Reserved, Shorts
 from pagelab.lang.stepped import System
 from pagelab.lang.stepped_text import FAULTED
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+    from numpy import uint8
 
-#: States expanded between two looks at the clock and the keyboard.
-SLICE = 1 << 17
-FIRST_CAPACITY = 1 << 16
+#: States expanded by a worker between two looks at the clock and the keyboard.
+SLICE = 1 << 16
+#: A level of fewer states is not worth a second thread.
+WORTH_SHARING = 1 << 12
+FIRST_SLOTS = 1 << 14
+#: The visited set grows when this share of its slots is taken, by that factor; a slot has 8 bytes.
+FULL_AT, GROWTH = 0.72, 1.5
+SLOT_BYTES = 8
+#: Parent and step of a state.
+PATH_BYTES = 4 + 2
+#: State numbers have 32 bits, and one is kept for "none".
+MOST_STATES = (1 << 32) - 2
+#: Address space that is reserved at most: nobody has so much memory, and it costs nothing.
+MOST_RESERVED = 1 << 42
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +44,25 @@ class Schedule:
 
 
 @dataclass(frozen=True, slots=True)
+class Violation:
+    """What was violated: ``kind`` "invariant", "deadlock" or "fault", and the invariant's or fault's number ``which``.
+
+    ``schedule`` has the fewest steps that lead there, if nothing was reduced.
+    """
+
+    kind: str
+    which: int
+    words: str
+    schedule: Schedule
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """What a search found.
 
-    ``verdict``: "holds", "violated" or "inconclusive"; ``violation``: what was violated, in words, "" if nothing.
-    ``states`` are distinct states, ``depth`` the number of steps to the farthest; ``memory_bytes`` what was reserved.
+    ``verdict``: "holds", "violated" or "inconclusive"; ``violation`` and ``schedule`` are those of the first of the
+    ``violations``, "" and None if there are none.  ``states`` are distinct states, ``depth`` the number of levels,
+    ``memory_bytes`` what was used.  ``reduction`` says in words what was left out because it makes no difference.
     """
 
     verdict: str
@@ -46,154 +74,271 @@ class Outcome:
     seconds: float
     memory_bytes: int
     schedule: Schedule | None
+    violations: tuple[Violation, ...] = ()
+    reduction: str = "none"
+    deadlocks: int = 0
+
+
+class SafeSteps(Protocol):
+    """Which steps can be taken at once, because nothing that others may do before them matters to them, nor they to it.
+
+    ``words`` says so for people.
+    """
+
+    words: str
+
+    def describe(self, shared: Block, kept: list[object]) -> None:
+        """Tell the engine; what it reads by address is put into ``kept``."""
+
+    def fill_in(
+        self, system: System, initial: npt.NDArray[uint8], steps: list[tuple[int, int]]
+    ) -> list[tuple[int, int]]:
+        """A schedule with the safe steps that the engine took between the others."""
 
 
 class Search:
     """A breadth-first search of one system from one initial state.
 
     :param max_states: stop as inconclusive when so many states are stored.
-    :param max_memory: stop as inconclusive when more bytes would be reserved.
+    :param max_memory: stop as inconclusive when more bytes would be used.
+    :param workers: how many cores to use.
+    :param reduce: which steps are safe to be taken at once; None: every interleaving is explored.
+    :param go_on: whether to explore all there is after something was violated.
     """
 
     def __init__(
         self,
         system: System,
-        initial: npt.NDArray[np.uint8],
+        initial: npt.NDArray[uint8],
         *,
-        max_states: int = 1 << 31,
+        max_states: int = MOST_STATES,
         max_memory: int = 1 << 34,
+        workers: int = 1,
+        reduce: SafeSteps | None = None,
+        go_on: bool = False,
     ) -> None:
-        self.system = system
-        self.words = system.bytes // 8
+        self.system, self.reduce, self.go_on = system, reduce, go_on
         self.max_states, self.max_memory = max_states, max_memory
-        self.counters = np.zeros(engine.COUNTERS, np.int64)
-        self.counters[engine.COUNT] = 1
-        self.counters[engine.LEVEL_END] = 1
-        self.daemons = np.array([thread.daemon for thread in system.threads], np.bool_)
-        self.capacity = 0
-        self.arena = np.zeros(self.words, np.uint64)
-        self.parent = np.zeros(1, np.uint32)
-        self.via = np.zeros(1, np.uint16)
-        self.arena[:] = initial.view(np.uint64)
-        self._grow(FIRST_CAPACITY)
+        self.workers = min(workers, at.MAX_WORKERS)
+        self.bytes = system.bytes
+        self.invariants = len(system.invariants)
+        self.depth = 0
+        self.initial = initial.copy()
+        self.region = self._room()
+        states = self.region * self.workers
+        self.arena = Reserved(states * self.bytes)
+        self.parent, self.via = Reserved(states * 4), Reserved(states * 2)
+        self.shared = Block(at.SHARED_WORDS)
+        self._found: list[Block] = []
+        self._rings: list[Block] = []
+        self._kept: list[object] = []
+        self.own = [self._worker(number) for number in range(self.workers)]
+        self._describe()
+        self.slots, self.table = 0, Reserved(1)
+        self._grow(FIRST_SLOTS)
+        self._begin(initial.tobytes())
+
+    # ---- memory
+
+    def _room(self) -> int:
+        """States that fit the limits, a worker."""
+        least = self.bytes + PATH_BYTES + SLOT_BYTES
+        states = min(self.max_memory // least, MOST_STATES, MOST_RESERVED // (self.bytes + PATH_BYTES))
+        return max(states // self.workers, 2 * at.RING_SIZE)
+
+    def _worker(self, number: int) -> Block:
+        own = Block(at.OWN_WORDS)
+        ring = Block(at.RING_SIZE * (self.bytes // 8 + at.RING_ENTRY_WORDS))
+        found = Block(at.FOUND_WORDS * (self.invariants + 1 + len(self.system.faults)))
+        own[at.NUMBER], own[at.RING], own[at.FOUND] = number, ring.address, found.address
+        self._found.append(found)
+        self._rings.append(ring)
+        return own
+
+    def _describe(self) -> None:
+        """Tell the engine of the system."""
+        system, shared = self.system, self.shared
+        idle = [at.NEVER_IDLE] * len(system.threads)
+        for t, thread in enumerate(system.threads):
+            if thread.daemon:
+                idle[t] = system.pc(self.initial, t)
+        for name, numbers in ((at.IDLE, idle), (at.BASES, system.bases)):
+            block = Shorts(numbers)
+            self._kept.append(block)
+            shared[name] = block.address
+        shared[at.WORDS], shared[at.THREADS] = self.bytes // 8, len(system.threads)
+        shared[at.INVARIANTS], shared[at.WORKERS] = self.invariants, self.workers
+        shared[at.ARENA], shared[at.PARENT], shared[at.VIA] = (
+            block.address for block in (self.arena, self.parent, self.via)
+        )
+        shared[at.STEP], shared[at.GOOD] = system.address["step"], system.address["good"]
+        shared[at.REGION] = self.region
+        if self.reduce is not None:
+            self.reduce.describe(shared, self._kept)
+
+    def _grow(self, slots: int) -> None:
+        """A larger table, with what the old one holds."""
+        table = Reserved(slots * SLOT_BYTES)
+        function("rehash")(self.table.address, self.slots, table.address, slots)
+        self.table, self.slots = table, slots
+        self.shared[at.TABLE], self.shared[at.SLOTS] = table.address, slots
+        self._share_room()
+
+    def _share_room(self) -> None:
+        """How many states each worker may store before the table, or a limit, is full."""
+        most = min(int(self.slots * FULL_AT), self.max_states + 2 * at.RING_SIZE * self.workers)
+        room = max(most - self.states, 0) // self.workers
+        for own in self.own:
+            own[at.LIMIT] = min(own[at.COUNT] + room, self.region)
+
+    @property
+    def states(self) -> int:
+        """States stored."""
+        return sum(own[at.COUNT] for own in self.own)
 
     @property
     def memory_bytes(self) -> int:
-        """What is reserved."""
-        return sum(a.nbytes for a in (self.arena, self.parent, self.via, self.table, self.tags))
+        """What is used: states, how they were reached, the table."""
+        return self.states * (self.bytes + PATH_BYTES) + self.slots * SLOT_BYTES
 
-    def _bytes_for(self, capacity: int) -> int:
-        slots = self._slots_for(capacity)
-        return capacity * (self.words * 8 + 4 + 2) + slots * (4 + 2)
+    def _make_room(self) -> bool:
+        """More room, if the limits allow."""
+        if self.states >= self.max_states or any(own[at.COUNT] + at.RING_SIZE >= self.region for own in self.own):
+            return False
+        slots = int(self.slots * GROWTH)
+        # While it grows, old and new exist side by side.
+        if self.memory_bytes + slots * SLOT_BYTES > self.max_memory:
+            return False
+        try:
+            self._grow(slots)
+        except MemoryError:
+            return False
+        return True
 
-    @staticmethod
-    def _slots_for(capacity: int) -> int:
-        """A power of two, at most three quarters full."""
-        return 1 << max(int(np.ceil(np.log2(capacity * 4 / 3))), 4)
+    # ---- the search
 
-    def _grow(self, capacity: int) -> None:
-        count = int(self.counters[engine.COUNT])
-        for name, per_state in (("arena", self.words), ("parent", 1), ("via", 1)):
-            old = getattr(self, name)
-            new = np.zeros(capacity * per_state, old.dtype)
-            new[: count * per_state] = old[: count * per_state]
-            setattr(self, name, new)
-        slots = self._slots_for(capacity)
-        self.table = np.zeros(slots, np.uint32)
-        self.tags = np.zeros(slots, np.uint16)
-        engine.rehash(self.arena, self.words, count, self.table, self.tags)
-        self.capacity = capacity
+    def _begin(self, initial: bytes) -> None:
+        """Store the initial state, or the one that safe steps lead to from there."""
+        ctypes.memmove(self._rings[0].address + 8 * at.RING_ENTRY_WORDS, initial, self.bytes)
+        self._failed_at_once = function("begin")(self.shared.address, self.own[0].address) >= FAULTED
 
     def run(self, progress: Callable[[Outcome], None] = lambda outcome: None) -> Outcome:
         """Search to the end, to the first violation, or to a limit; Ctrl-C ends it with what it has."""
         begin = time.perf_counter()
-        result = self._invariants_at_start()
+        verdict = "inconclusive"
         try:
-            while result not in (engine.DONE, engine.VIOLATED):
-                result = self._explore()
-                if result == engine.FULL and not self._make_room():
-                    break
-                progress(self.outcome("inconclusive", time.perf_counter() - begin))
+            with ThreadPoolExecutor(max(self.workers - 1, 1)) as pool:
+                while True:
+                    if self._anything_found() and not self.go_on:
+                        break
+                    if not self._next_level():
+                        verdict = "holds"
+                        break
+                    if not self._level(pool, lambda: progress(self.outcome("inconclusive", begin))):
+                        break
         except KeyboardInterrupt:
-            result = engine.PAUSED
-        verdict = {engine.DONE: "holds", engine.VIOLATED: "violated"}.get(result, "inconclusive")
-        return self.outcome(verdict, time.perf_counter() - begin)
+            pass
+        return self.outcome(verdict, begin)
 
-    def _invariants_at_start(self) -> int:
-        for k in range(len(self.system.invariants)):
-            verdict = self.system.good(self.arena[: self.words].view(np.uint8), k)
-            if verdict != 1:
-                self.counters[engine.FOUND] = engine.INVARIANT
-                self.counters[engine.FOUND_THREAD], self.counters[engine.FOUND_RESULT] = k, verdict
-                return engine.VIOLATED
-        return engine.PAUSED
+    def _next_level(self) -> bool:
+        """The states found since the last level began are the next one; False if there are none."""
+        some = False
+        for own in self.own:
+            number = own[at.NUMBER]
+            begin, end = self.shared[at.ENDS + number], number * self.region + own[at.COUNT]
+            begin = begin or number * self.region
+            self.shared[at.CURSORS + number], self.shared[at.ENDS + number] = begin, end
+            own[at.CHUNK] = own[at.CHUNK_END] = 0
+            some = some or begin < end
+        return some
 
-    def _explore(self) -> int:
-        return int(
-            engine.explore(
-                self.system.address["step"],
-                self.system.address["good"],
-                len(self.system.threads),
-                len(self.system.invariants),
-                self.daemons,
-                self.words,
-                self.arena,
-                self.arena.ctypes.data,
-                self.table,
-                self.tags,
-                self.parent,
-                self.via,
-                self.capacity,
-                self.counters,
-                SLICE,
-            )
-        )
+    def _level(self, pool: ThreadPoolExecutor, look: Callable[[], None]) -> bool:
+        """Expand all states of the level; False if a limit came first."""
+        size = sum(self.shared[at.ENDS + w] - self.shared[at.CURSORS + w] for w in range(self.workers))
+        active = self.own if size >= WORTH_SHARING else self.own[:1]
+        while True:
+            for own in active:
+                own[at.BUDGET] = SLICE
+            others = [pool.submit(function("explore"), self.shared.address, own.address) for own in active[1:]]
+            try:
+                results = [function("explore")(self.shared.address, active[0].address)]
+            finally:
+                results += [other.result() for other in others]
+            look()
+            if at.FULL in results:
+                self._share_room()
+                if any(own[at.LIMIT] <= own[at.COUNT] + at.RING_SIZE for own in active) and not self._make_room():
+                    return False
+            elif at.PAUSED not in results:
+                self.depth += 1
+                return True
 
-    def _make_room(self) -> bool:
-        """Twice the room, or as much as the limits allow; False if that is none."""
-        count = int(self.counters[engine.COUNT])
-        if count >= self.max_states:
-            return False
-        capacity = self.capacity * 2
-        # While it grows, old and new exist side by side.
-        if self._bytes_for(capacity) + self.memory_bytes > self.max_memory:
-            return False
-        self._grow(capacity)
-        return True
+    # ---- what was found
 
-    def outcome(self, verdict: str, seconds: float) -> Outcome:
-        """What is known by now."""
-        counters = [int(c) for c in self.counters]
-        violated = verdict == "violated"
-        return Outcome(
-            verdict=verdict,
-            violation=self._violation() if violated else "",
-            states=counters[engine.COUNT],
-            transitions=counters[engine.TRANSITIONS],
-            depth=counters[engine.DEPTH],
-            finished=counters[engine.FINISHED],
-            seconds=seconds,
-            memory_bytes=self.memory_bytes,
-            schedule=self.schedule() if violated else None,
-        )
+    def _anything_found(self) -> bool:
+        return any(found[at.FOUND_WORDS * k] for found in self._found for k in range(self._kinds))
 
-    def _violation(self) -> str:
-        kind, which, result = (int(self.counters[c]) for c in (engine.FOUND, engine.FOUND_THREAD, engine.FOUND_RESULT))
-        if kind == engine.DEADLOCK:
-            return "deadlock"
-        if result >= FAULTED:
-            fault = self.system.faults[result - FAULTED]
-            return f"{fault.what} ({fault.frame[0]}, {fault.frame[1]}:{fault.frame[2]})"
-        return f"{self.system.invariants[which].__name__} does not hold"
+    @property
+    def _kinds(self) -> int:
+        return self.invariants + 1 + len(self.system.faults)
 
-    def schedule(self) -> Schedule:
-        """The steps to the violation; breadth-first search makes them as few as possible."""
+    def violations(self) -> tuple[Violation, ...]:
+        """The first violation of each kind, those with the fewest steps first."""
+        some = []
+        for which in range(self._kinds):
+            for found in self._found:
+                base = at.FOUND_WORDS * which
+                if found[base]:
+                    state, thread, choice, _ = (found[base + k] for k in range(1, 5))
+                    some.append(self._violation(which, state, thread, choice))
+                    break
+        return tuple(sorted(some, key=lambda violation: len(violation.schedule.steps)))
+
+    def _violation(self, which: int, state: int, thread: int, choice: int) -> Violation:
+        steps = self._steps_to(state)
+        if which < self.invariants:
+            name = self.system.invariants[which].__name__
+            return Violation("invariant", which, f"{name} does not hold", self._schedule(steps))
+        if which == self.invariants:
+            return Violation("deadlock", 0, "deadlock", self._schedule(steps))
+        number = which - self.invariants - 1
+        fault = self.system.faults[number]
+        if not self._failed_at_once:
+            steps.append((thread, choice))
+        words = f"{fault.what} ({fault.frame[0]}, {fault.frame[1]}:{fault.frame[2]})"
+        return Violation("fault", number, words, self._schedule(steps))
+
+    def _steps_to(self, state: int) -> list[tuple[int, int]]:
+        """The steps to a stored state, without the safe ones that were taken at once."""
         steps = []
-        if int(self.counters[engine.FOUND]) == engine.FAULT:
-            steps.append((int(self.counters[engine.FOUND_THREAD]), int(self.counters[engine.FOUND_CHOICE])))
-        state = int(self.counters[engine.FOUND_STATE])
         while state:
-            via = int(self.via[state])
+            via = int.from_bytes(self.via.read(2 * state, 2), "little")
             steps.append((via % 256, via // 256))
-            state = int(self.parent[state])
-        return Schedule(tuple(reversed(steps)))
+            state = int.from_bytes(self.parent.read(4 * state, 4), "little")
+        steps.reverse()
+        return steps
+
+    def _schedule(self, steps: list[tuple[int, int]]) -> Schedule:
+        if self.reduce is not None:
+            steps = self.reduce.fill_in(self.system, self.initial, steps)
+        return Schedule(tuple(steps))
+
+    def outcome(self, verdict: str, begin: float) -> Outcome:
+        """What is known by now."""
+        done = verdict != "inconclusive" or self._anything_found()
+        violations = self.violations() if done and self._anything_found() else ()
+        first = violations[0] if violations else None
+        return Outcome(
+            verdict="violated" if violations else verdict,
+            violation=first.words if first else "",
+            states=self.states,
+            transitions=sum(own[at.TRANSITIONS] for own in self.own),
+            depth=max(self.depth - 1, 0) if verdict == "holds" else self.depth,
+            finished=sum(own[at.FINISHED] for own in self.own),
+            seconds=time.perf_counter() - begin,
+            memory_bytes=self.memory_bytes,
+            schedule=first.schedule if first else None,
+            violations=violations,
+            reduction="none" if self.reduce is None else self.reduce.words,
+            deadlocks=sum(own[at.DEADLOCKS] for own in self.own),
+        )

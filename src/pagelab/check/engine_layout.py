@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What the search engine and those who call it agree on: where which number lies, and what results mean."""
+
+from __future__ import annotations
+
+# ---- shared[...]: for all workers
+WORDS = 0  # 64-bit words a state
+THREADS = 1
+INVARIANTS = 2
+ARENA = 3  # address of state 0
+TABLE = 4  # address of the visited set
+SLOTS = 5
+PARENT = 6  # address of 32 bits a state: from which state it was reached first
+VIA = 7  # address of 16 bits a state: by which step, thread + 256 * choice
+STEP = 8  # address of i32 step(state, thread, choice)
+GOOD = 9  # address of i32 good(state, invariant, 0)
+IDLE = 10  # address of 16 bits a thread: the stop at which a daemon waits for work; NEVER_IDLE for other threads
+BASES = 11  # address of 16 bits a thread: the byte of the state where its stop is kept
+REGION = 12  # states that a worker has room for; worker w stores states w * REGION and following
+WORKERS = 13
+REDUCED = 14  # whether safe steps are taken at once
+ACTOR = 15  # address of 16 bits for [thread, stop]: row in SAFE of its next step, 0 if it is never safe
+OTHER = 16  # address of 16 bits for [thread, stop]: column in SAFE of all that it may do yet
+SAFE = 17  # address of a byte for [row, column]: whether the step is safe from all that
+OTHERS = 18  # columns of SAFE
+PCS = 19  # stops a thread that ACTOR and OTHER have room for
+CURSORS = 20  # a worker: the next state of the level to expand in its region
+ENDS = 24  # a worker: the end of the level in its region
+SHARED_WORDS = 32
+MAX_WORKERS = ENDS - CURSORS
+
+# ---- own[...]: a worker's
+NUMBER = 0
+COUNT = 1  # states stored
+LIMIT = 2  # states that may be stored before the table has to grow
+TRANSITIONS = 3
+FINISHED = 4  # states in which everything has ended
+DEADLOCKS = 5
+CHUNK = 6  # states of the level that this worker has taken and not expanded yet: from here
+CHUNK_END = 7  # to before this one
+BUDGET = 8  # states to expand before the caller wants to hear
+RING = 9  # address of RING_SIZE entries: slot, tag, parent, via, the state
+FOUND = 10  # address of FOUND_WORDS a violation: whether there is one, state, thread, choice, result of the step
+OWN_WORDS = 16
+
+#: Violations are numbered: the invariants, then deadlock, then the faults.
+FOUND_WORDS = 5
+
+NEVER_IDLE = 0xFFFF
+RING_SIZE = 32
+RING_ENTRY_WORDS = 4
+#: States that a worker takes at once.
+STATE_CHUNK = 64
+#: Safe steps that are taken in a row before a state is stored.
+MAX_CHAIN = 1024
+
+# ---- what explore() returns
+DONE, FULL, PAUSED = 0, 1, 2
