@@ -188,6 +188,11 @@ def follow(shared: Any, state: Any, last: Any, counts: Any) -> Any:
         for _ in range(threads):
             if _is_safe(shared, state, thread, threads):
                 result = call_step(step, state, thread, 0)
+                if result == BLOCKED:  # at its first operation, so the state is as it was
+                    thread += 1
+                    if thread == threads:
+                        thread = 0
+                    continue
                 taken += 1
                 if result >= FAULTED:
                     _put(counts, 0, taken)

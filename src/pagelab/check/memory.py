@@ -14,7 +14,9 @@ _MAP_NORESERVE = 0x4000
 
 
 class Reserved:
-    """Zeroed address space, of which only what is touched takes memory; given back when nobody refers to this object any more.
+    """Zeroed address space, of which only what is touched takes memory.
+
+    It is given back when nobody refers to this object any more.
 
     :raises MemoryError: if there is not so much address space.
     """
@@ -61,3 +63,11 @@ class Shorts:
     def __init__(self, numbers: Iterable[int]) -> None:
         self.numbers = array("H", numbers)
         self.address = self.numbers.buffer_info()[0]
+
+
+class Bytes:
+    """Bytes that are not to change."""
+
+    def __init__(self, data: bytes | bytearray) -> None:
+        self.data = (ctypes.c_uint8 * len(data)).from_buffer_copy(data)
+        self.address = ctypes.addressof(self.data)
