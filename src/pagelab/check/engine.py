@@ -40,12 +40,12 @@ from pagelab.check.engine_layout import (
     LIMIT,
     MAX_CHAIN,
     NEVER_IDLE,
+    NOTED,
     NUMBER,
     OTHER,
     OTHERS,
     PARENT,
     PAUSED,
-    PCS,
     REDUCED,
     REGION,
     RING,
@@ -55,8 +55,10 @@ from pagelab.check.engine_layout import (
     SLOTS,
     STATE_CHUNK,
     STEP,
+    STOPS,
     TABLE,
     THREADS,
+    TOUCHED,
     TRANSITIONS,
     VIA,
     WORDS,
@@ -69,6 +71,7 @@ from pagelab.check.raw import (
     inlined,
     load8,
     load16,
+    load32,
     load64,
     prefetch,
     store16,
@@ -149,6 +152,7 @@ def _note(own: Any, which: Any, state: Any, thread: Any, choice: Any, result: An
     """Remember the first violation of its kind."""
     at = _get(own, FOUND) + 8 * FOUND_WORDS * which
     if load64(at) == 0:
+        _put(own, NOTED, _get(own, NOTED) + 1)
         store64(at, uint64(1))
         store64(at + 8, uint64(state))
         store64(at + 16, uint64(thread))
@@ -157,9 +161,16 @@ def _note(own: Any, which: Any, state: Any, thread: Any, choice: Any, result: An
 
 
 @inlined
+def _touched(shared: Any, state: Any, thread: Any) -> Any:
+    """The properties that a thread's next step may change, as bits."""
+    pc = int64(load16(state + int64(load16(_get(shared, BASES) + 2 * thread))))
+    return uint64(load32(_get(shared, TOUCHED) + 4 * (thread * _get(shared, STOPS) + pc)))
+
+
+@inlined
 def _is_safe(shared: Any, state: Any, thread: Any, threads: Any) -> Any:
     """Whether nothing that others may do before it matters to the next step of a thread, nor it to them."""
-    bases, pcs = _get(shared, BASES), _get(shared, PCS)
+    bases, pcs = _get(shared, BASES), _get(shared, STOPS)
     pc = int64(load16(state + int64(load16(bases + 2 * thread))))
     actor = int64(load16(_get(shared, ACTOR) + 2 * (thread * pcs + pc)))
     if actor == 0:
@@ -178,15 +189,17 @@ def _is_safe(shared: Any, state: Any, thread: Any, threads: Any) -> Any:
 def follow(shared: Any, state: Any, last: Any, counts: Any) -> Any:
     """Take safe steps for as long as there are any, in place; 0, or what a step that faulted returned.
 
-    ``counts``: its first number becomes how many steps were taken, its second the thread of the last one.
+    ``counts``: its first number becomes how many steps were taken, its second the properties that they may change.
     """
     threads, step = _get(shared, THREADS), _get(shared, STEP)
     taken = 0
+    touched = uint64(0)
     thread = last
     while taken < MAX_CHAIN:
         moved = False
         for _ in range(threads):
             if _is_safe(shared, state, thread, threads):
+                bits = _touched(shared, state, thread)
                 result = call_step(step, state, thread, 0)
                 if result == BLOCKED:  # at its first operation, so the state is as it was
                     thread += 1
@@ -194,9 +207,9 @@ def follow(shared: Any, state: Any, last: Any, counts: Any) -> Any:
                         thread = 0
                     continue
                 taken += 1
+                touched |= bits
                 if result >= FAULTED:
                     _put(counts, 0, taken)
-                    _put(counts, 1, thread)
                     return result
                 moved = True
                 break
@@ -206,7 +219,7 @@ def follow(shared: Any, state: Any, last: Any, counts: Any) -> Any:
         if not moved:
             break
     _put(counts, 0, taken)
-    _put(counts, 1, thread)
+    store64(counts + 8, touched)
     return int64(0)
 
 
@@ -244,10 +257,15 @@ def flush(shared: Any, own: Any, pending: Any) -> Any:
                 if entry == 0:
                     store32(_get(shared, PARENT) + 4 * i, load64(at + 16))
                     store16(_get(shared, VIA) + 2 * i, load64(at + 24))
-                    for k in range(_get(shared, INVARIANTS)):
-                        verdict = call_step(_get(shared, GOOD), state, k, 0)
-                        if verdict != 1:
-                            _note(own, k, i, 0, 0, verdict)
+                    ask = load64(at + 32)
+                    k = 0
+                    while ask != 0:
+                        if ask & uint64(1) != 0:
+                            verdict = call_step(_get(shared, GOOD), state, k, 0)
+                            if verdict != 1:
+                                _note(own, k, i, 0, 0, verdict)
+                        ask >>= uint64(1)
+                        k += 1
                     count += 1
                     break
             if entry >> uint64(32) == tag:
@@ -273,6 +291,7 @@ def expand(shared: Any, own: Any, i: Any, pending: Any) -> Any:
     transitions = enabled = waiting = 0
     for t in range(threads):
         choice = 0
+        touched = _touched(shared, source, t)
         while True:
             at = ring + pending * stride
             state = at + 8 * RING_ENTRY_WORDS
@@ -291,9 +310,11 @@ def expand(shared: Any, own: Any, i: Any, pending: Any) -> Any:
                 _note(own, invariants + 1 + result - FAULTED, i, t, choice, result)
                 break
             failed = int64(0)
+            bits = touched
             if reduced != 0:
                 failed = follow(shared, state, t, at)
                 transitions += _get(at, 0)
+                bits = touched | load64(at + 8)
                 if failed >= FAULTED:
                     _note(own, invariants + 1 + failed - FAULTED, i, t, choice, failed)
             if failed == 0:
@@ -305,6 +326,7 @@ def expand(shared: Any, own: Any, i: Any, pending: Any) -> Any:
                 store64(at + 8, tag)
                 store64(at + 16, uint64(i))
                 store64(at + 24, uint64(t + 256 * choice))
+                store64(at + 32, bits)
                 pending += 1
                 if pending == RING_SIZE:
                     flush(shared, own, pending)
@@ -339,6 +361,7 @@ def begin(shared: Any, own: Any) -> Any:
     store64(at + 8, tag)
     store64(at + 16, uint64(0))
     store64(at + 24, uint64(0))
+    store64(at + 32, (uint64(1) << uint64(_get(shared, INVARIANTS))) - uint64(1))
     flush(shared, own, 1)
     return failed
 

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from llvmlite import binding
 
 #: The engine's source, whose change makes the cached code useless.
-SOURCES = ("engine.py", "engine_layout.py", "raw.py", "fewest_engine.py", "../lang/stepped_text.py")
+SOURCES = ("engine.py", "engine_layout.py", "raw.py", "fewest_engine.py", "fewest_layout.py", "../lang/stepped_text.py")
 #: By module below pagelab.check the functions that are called from outside, with their number of parameters.
-FUNCTIONS = {"engine": {"begin": 2, "explore": 2, "rehash": 4}}
+FUNCTIONS = {"engine": {"begin": 2, "explore": 2, "rehash": 4}, "fewest_engine": {"fewest": 1}}
 
 _loaded: dict[str, Callable[..., int]] = {}
 _kept: list[Any] = []

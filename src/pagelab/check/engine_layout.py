@@ -23,9 +23,10 @@ ACTOR = 15  # address of 16 bits for [thread, stop]: row in SAFE of its next ste
 OTHER = 16  # address of 16 bits for [thread, stop]: column in SAFE of all that it may do yet
 SAFE = 17  # address of a byte for [row, column]: whether the step is safe from all that
 OTHERS = 18  # columns of SAFE
-PCS = 19  # stops a thread that ACTOR and OTHER have room for
+STOPS = 19  # stops a thread that ACTOR, OTHER and TOUCHED have room for
 CURSORS = 20  # a worker: the next state of the level to expand in its region
 ENDS = 24  # a worker: the end of the level in its region
+TOUCHED = 28  # address of 32 bits for [thread, stop]: the properties that the next step may change
 SHARED_WORDS = 32
 MAX_WORKERS = ENDS - CURSORS
 
@@ -39,8 +40,9 @@ DEADLOCKS = 5
 CHUNK = 6  # states of the level that this worker has taken and not expanded yet: from here
 CHUNK_END = 7  # to before this one
 BUDGET = 8  # states to expand before the caller wants to hear
-RING = 9  # address of RING_SIZE entries: slot, tag, parent, via, the state
+RING = 9  # address of RING_SIZE entries: slot, tag, parent, via, properties to ask, the state
 FOUND = 10  # address of FOUND_WORDS a violation: whether there is one, state, thread, choice, result of the step
+NOTED = 11  # violations that were noted
 OWN_WORDS = 16
 
 #: Violations are numbered: the invariants, then deadlock, then the faults.
@@ -48,7 +50,7 @@ FOUND_WORDS = 5
 
 NEVER_IDLE = 0xFFFF
 RING_SIZE = 32
-RING_ENTRY_WORDS = 4
+RING_ENTRY_WORDS = 5
 #: States that a worker takes at once.
 STATE_CHUNK = 64
 #: Safe steps that are taken in a row before a state is stored.

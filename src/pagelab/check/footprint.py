@@ -36,7 +36,10 @@ class Cells:
                 count += laid.rows
         self.tokens = count
         self.cpus = system.cpus
-        self.count = count + system.cpus
+
+    def interrupt(self, cpu: int) -> int:
+        """Whether an interrupt of a CPU is under way."""
+        return 1 << (self.tokens + self.cpus + cpu) if cpu >= 0 else 0
 
     def of(self, place: Place, known: Mapping[str, int]) -> int:
         """The cells that a place may be; 0 if it is surely outside of its table."""
@@ -232,7 +235,7 @@ class Explorer:
         return self.cells.of(node.place, known)
 
 
-def locks_held(nodes: Iterable[FlatNode], entry: FlatNode, cells: Cells) -> dict[int, int]:
+def locks_held(entry: FlatNode, cells: Cells) -> dict[int, int]:
     """By id of a node, the locks and irqs that the thread surely holds when it comes there."""
     Facts = tuple[int, frozenset[tuple[str, int]]]
     facts: dict[int, Facts] = {entry.id: (0, frozenset())}
@@ -257,7 +260,8 @@ def _facts_after(
 ) -> Iterable[tuple[FlatNode, tuple[int, frozenset[tuple[str, int]]]]]:
     """What is sure after a node: locks held, and locals that say whether a lock was taken."""
     if node.do is Do.BRANCH:
-        assert node.then is not None and node.other is not None
+        assert node.then is not None
+        assert node.other is not None
         taken = _locks_of(node.value, tries)
         not_taken = _locks_of(node.value.a, tries) if isinstance(node.value, Op) and node.value.op == "not" else 0
         yield node.then, (held | taken, tries)

@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING
 from pagelab.check import engine_layout as at
 from pagelab.check.footprint import Cells, Effect, Explorer, locks_held
 from pagelab.check.memory import Bytes, Shorts
+from pagelab.check.touches import stops_of
+from pagelab.lang.graph import Do
 from pagelab.lang.slots import Slots
 from pagelab.lang.stepped_text import BLOCKED, FAULTED
 
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from numpy import uint8
 
     from pagelab.check.memory import Block
+    from pagelab.lang.contexts import Context
     from pagelab.lang.flatten import FlatNode, Flattener
     from pagelab.lang.stepped import System
 
@@ -37,17 +40,39 @@ Footprint = tuple[int, int]
 class _Program:
     """What is known of a thread's steps, for each set of locks that somebody else may hold."""
 
-    def __init__(self, program: Flattener, slots: Slots, cells: Cells) -> None:
+    def __init__(self, program: Flattener, slots: Slots, cells: Cells, context: Context) -> None:
         self.stops: list[FlatNode] = slots.entries
         self.end = program.end
+        self.cells, self.context = cells, context
         self.explorer = Explorer(cells, slots.live, program.end)
-        self.held = locks_held(program.nodes, program.entry, cells)
+        self.held = locks_held(program.entry, cells)
         self.effects = {stop.id: self._effect(stop, 0) for stop in self.stops}
 
+    def locks(self, stop: FlatNode) -> int:
+        """What the thread surely holds where it stops: locks, irqs, its CPU if it is an interrupt under way."""
+        under_way = self.context.interrupt and stop.do is not Do.IRQ_ENTER
+        return self.held.get(stop.id, 0) | (self.cells.interrupt(self.context.cpu) if under_way else 0)
+
     def _effect(self, stop: FlatNode, held: int) -> Effect:
+        """What the step from a stop may do, with what it waits for before its first operation."""
         if stop is self.end:
             return Effect()
-        return self.explorer.effect(stop, held)
+        effect = self.explorer.effect(stop, held)
+        context, cpu = self.context, self.context.cpu
+        needs = 0
+        if context.waits_for_irqs(stop):
+            needs |= self.cells.token(cpu, {})
+        if context.waits_for_interrupts(stop):
+            needs |= self.cells.interrupt(cpu)
+        if context.stops_interrupts(stop):
+            assert isinstance(stop.value, int)
+            needs |= self.cells.interrupt(stop.value)
+        effect.reads |= needs
+        effect.waits = effect.waits or needs != 0
+        effect.passes = effect.passes and not needs & held
+        if stop.do is Do.IRQ_ENTER or (context.interrupt and self.end.id in effect.next):
+            effect.writes |= self.cells.interrupt(cpu)
+        return effect
 
     def future(self, held: int) -> dict[int, Footprint]:
         """By id of a stop, what the thread may touch from there on before it needs a lock of ``held``."""
@@ -83,11 +108,14 @@ class Independence:
     def __init__(self, system: System) -> None:
         cells = Cells(system)
         self.threads = len(system.threads)
-        programs = [_Program(p, s, cells) for p, s in zip(system.programs, system.slots, strict=True)]
-        held = sorted({program.held.get(stop.id, 0) for program in programs for stop in program.stops})
+        programs = [
+            _Program(program, slots, cells, context)
+            for program, slots, context in zip(system.programs, system.slots, system.contexts, strict=True)
+        ]
+        held = sorted({program.locks(stop) for program in programs for stop in program.stops})
         futures = [{locks: program.future(locks) for locks in held} for program in programs]
         noticed = {locks: self._noticed(system, cells, locks) for locks in held}
-        self.pcs = 1 + max(len(program.stops) for program in programs)
+        self.stops = stops_of(system)
         self._number_futures(programs, futures, held)
         self._number_steps(programs, held, noticed)
         self._compare(held)
@@ -105,25 +133,25 @@ class Independence:
     ) -> None:
         """Stops from which the same may happen share a column."""
         self.columns: dict[tuple[Footprint, ...], int] = {}
-        self.other = [0] * (self.threads * self.pcs)
+        self.other = [0] * (self.threads * self.stops)
         for t, program in enumerate(programs):
             for i, stop in enumerate(program.stops, 1):
                 key = tuple(futures[t][locks][stop.id] for locks in held)
-                self.other[t * self.pcs + i] = self.columns.setdefault(key, len(self.columns))
+                self.other[t * self.stops + i] = self.columns.setdefault(key, len(self.columns))
 
     def _number_steps(self, programs: list[_Program], held: list[int], noticed: dict[int, int]) -> None:
         """Steps that touch the same and hold the same locks share a row; row 0 is for those that never are safe."""
         self.rows: dict[tuple[Footprint, int], int] = {}
-        self.actor = [0] * (self.threads * self.pcs)
+        self.actor = [0] * (self.threads * self.stops)
         for t, program in enumerate(programs):
             for i, stop in enumerate(program.stops, 1):
-                effect, locks = program.effects[stop.id], program.held.get(stop.id, 0)
+                effect, locks = program.effects[stop.id], program.locks(stop)
                 if stop is program.end or effect.chooses or (effect.waits and not effect.waits_first):
                     continue
                 if effect.writes & noticed[locks]:
                     continue
                 key = ((effect.reads, effect.writes), held.index(locks))
-                self.actor[t * self.pcs + i] = self.rows.setdefault(key, 1 + len(self.rows))
+                self.actor[t * self.stops + i] = self.rows.setdefault(key, 1 + len(self.rows))
 
     def _compare(self, held: list[int]) -> None:
         self.safe = bytearray(len(self.columns) * (1 + len(self.rows)))
@@ -144,13 +172,15 @@ class Independence:
         kept += [actor, other, safe]
         shared[at.REDUCED] = 1
         shared[at.ACTOR], shared[at.OTHER], shared[at.SAFE] = actor.address, other.address, safe.address
-        shared[at.OTHERS], shared[at.PCS] = len(self.columns), self.pcs
+        shared[at.OTHERS] = len(self.columns)
 
     def is_safe(self, system: System, state: npt.NDArray[uint8], thread: int) -> bool:
         """Whether the next step of a thread is safe, if it can be taken."""
-        row = self.actor[thread * self.pcs + system.pc(state, thread)] * len(self.columns)
+        row = self.actor[thread * self.stops + system.pc(state, thread)] * len(self.columns)
         return row != 0 and all(
-            self.safe[row + self.other[u * self.pcs + system.pc(state, u)]] for u in range(self.threads) if u != thread
+            self.safe[row + self.other[u * self.stops + system.pc(state, u)]]
+            for u in range(self.threads)
+            if u != thread
         )
 
     def fill_in(

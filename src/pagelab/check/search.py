@@ -5,14 +5,16 @@ from __future__ import annotations
 
 import ctypes
 import time
-from collections.abc import Callable
+from array import array
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 from pagelab.check import engine_layout as at
 from pagelab.check.engine_code import function
 from pagelab.check.memory import Block, Reserved, Shorts
+from pagelab.check.touches import properties_touched, stops_of
 from pagelab.lang.stepped import System
 from pagelab.lang.stepped_text import FAULTED
 
@@ -22,9 +24,11 @@ if TYPE_CHECKING:
 
 #: States expanded by a worker between two looks at the clock and the keyboard.
 SLICE = 1 << 16
+#: Seconds between two reports of progress.
+LOOK_EVERY = 0.1
 #: A level of fewer states is not worth a second thread.
 WORTH_SHARING = 1 << 12
-FIRST_SLOTS = 1 << 14
+FIRST_SLOTS = 1 << 12
 #: The visited set grows when this share of its slots is taken, by that factor; a slot has 8 bytes.
 FULL_AT, GROWTH = 0.72, 1.5
 SLOT_BYTES = 8
@@ -63,6 +67,7 @@ class Outcome:
     ``verdict``: "holds", "violated" or "inconclusive"; ``violation`` and ``schedule`` are those of the first of the
     ``violations``, "" and None if there are none.  ``states`` are distinct states, ``depth`` the number of levels,
     ``memory_bytes`` what was used.  ``reduction`` says in words what was left out because it makes no difference.
+    ``interrupted``: by Ctrl-C.  ``complete``: all states were explored.
     """
 
     verdict: str
@@ -77,6 +82,8 @@ class Outcome:
     violations: tuple[Violation, ...] = ()
     reduction: str = "none"
     deadlocks: int = 0
+    interrupted: bool = False
+    complete: bool = False
 
 
 class SafeSteps(Protocol):
@@ -173,6 +180,9 @@ class Search:
         )
         shared[at.STEP], shared[at.GOOD] = system.address["step"], system.address["good"]
         shared[at.REGION] = self.region
+        touched = array("I", properties_touched(system))
+        self._kept.append(touched)
+        shared[at.TOUCHED], shared[at.STOPS] = touched.buffer_info()[0], stops_of(system)
         if self.reduce is not None:
             self.reduce.describe(shared, self._kept)
 
@@ -224,8 +234,15 @@ class Search:
 
     def run(self, progress: Callable[[Outcome], None] = lambda outcome: None) -> Outcome:
         """Search to the end, to the first violation, or to a limit; Ctrl-C ends it with what it has."""
-        begin = time.perf_counter()
+        begin = shown = time.perf_counter()
         verdict = "inconclusive"
+
+        def look() -> None:
+            nonlocal shown
+            if time.perf_counter() - shown > LOOK_EVERY:
+                shown = time.perf_counter()
+                progress(self.outcome("inconclusive", begin))
+
         try:
             with ThreadPoolExecutor(max(self.workers - 1, 1)) as pool:
                 while True:
@@ -234,10 +251,10 @@ class Search:
                     if not self._next_level():
                         verdict = "holds"
                         break
-                    if not self._level(pool, lambda: progress(self.outcome("inconclusive", begin))):
+                    if not self._level(pool, look):
                         break
         except KeyboardInterrupt:
-            pass
+            return replace(self.outcome(verdict, begin), interrupted=True)
         return self.outcome(verdict, begin)
 
     def _next_level(self) -> bool:
@@ -273,10 +290,19 @@ class Search:
                 self.depth += 1
                 return True
 
+    def stored(self) -> Iterator[npt.NDArray[uint8]]:
+        """All states that were stored, one after the other."""
+        import numpy as np
+
+        for own in self.own:
+            first = own[at.NUMBER] * self.region
+            for i in range(first, first + own[at.COUNT]):
+                yield np.frombuffer(self.arena.read(i * self.bytes, self.bytes), np.uint8)
+
     # ---- what was found
 
     def _anything_found(self) -> bool:
-        return any(found[at.FOUND_WORDS * k] for found in self._found for k in range(self._kinds))
+        return any(own[at.NOTED] for own in self.own)
 
     @property
     def _kinds(self) -> int:
@@ -341,4 +367,5 @@ class Search:
             violations=violations,
             reduction="none" if self.reduce is None else self.reduce.words,
             deadlocks=sum(own[at.DEADLOCKS] for own in self.own),
+            complete=verdict == "holds",
         )

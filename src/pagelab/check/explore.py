@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Explore a system as well as it can be done: with a reduction where that pays, on the cores there are."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from pagelab.check import engine_layout
+from pagelab.check.search import MOST_STATES, Outcome, Search
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+    from numpy import uint8
+
+    from pagelab.lang.stepped import System
+
+#: Programs of so many stops are looked through in less time than the search then saves.
+SMALL_PROGRAMS = 300
+#: Larger ones are worth it when a search without reduction has stored so many states and is not through.
+WORTH_REDUCING = 200_000
+
+
+def cores() -> int:
+    """Cores that this process may use, as many as the engine can."""
+    return min(len(os.sched_getaffinity(0)), engine_layout.MAX_WORKERS)
+
+
+def explore(
+    system: System,
+    initial: npt.NDArray[uint8],
+    *,
+    unreduced: bool = False,
+    go_on: bool = False,
+    max_states: int = MOST_STATES,
+    max_memory: int = 1 << 34,
+    workers: int = 0,
+    progress: Callable[[Outcome], None] = lambda outcome: None,
+) -> Outcome:
+    """Search a system; see :class:`~pagelab.check.search.Search`.
+
+    :param unreduced: explore every interleaving, whatever it takes.
+    :param workers: 0: as many as there are cores.
+    """
+    workers = workers or cores()
+
+    def search(most: int, reduce: bool) -> Outcome:
+        safe = None
+        if reduce:
+            from pagelab.check.independence import Independence
+
+            safe = Independence(system)
+        return Search(
+            system, initial, max_states=most, max_memory=max_memory, workers=workers, reduce=safe, go_on=go_on
+        ).run(progress)
+
+    if unreduced or getattr(system, "memory", "sc") != "sc":
+        return search(max_states, False)
+    if sum(len(slots.entries) for slots in system.slots) > SMALL_PROGRAMS:
+        first = search(min(WORTH_REDUCING, max_states), False)
+        if first.verdict != "inconclusive" or first.states < min(WORTH_REDUCING, max_states) or first.interrupted:
+            return first
+        if first.states >= max_states:
+            return first
+    return search(max_states, True)
