@@ -95,7 +95,7 @@ def test_an_allocator_takes_and_returns_pages(design: str) -> None:
 
 @pytest.mark.parametrize("design", ["5.9-rc5", "rfc-v1", "rfc", "alt", "5.11", "6.1"])
 def test_a_range_by_its_place_is_promised_nothing_since_5_11(design: str) -> None:
-    outcome = search(design, [Thread("contig", actors.contig, (1, 2, 4), cpu=1), FREER])
+    outcome = search(design, [Thread("contig", actors.contig, (1, 2, 2), cpu=1), FREER])
     assert outcome.verdict == ("violated" if design in ("5.9-rc5", "5.11", "6.1") else "holds")
     if outcome.verdict == "violated":
         assert outcome.violation == "no_stray_pages does not hold"
@@ -104,7 +104,7 @@ def test_a_range_by_its_place_is_promised_nothing_since_5_11(design: str) -> Non
 def test_two_that_isolate_undo_each_others_disabling_in_the_proposal() -> None:
     """The first is done: no pageblock is isolated any more.  Before it has stored the old high, the second isolates and
     stores 0; then the first goes on.  Both hold pcp_batch_high_lock, for reading."""
-    threads = [OFFLINER, Thread("contig", actors.contig, (0, 4, 8), cpu=0)]
+    threads = [OFFLINER, Thread("contig", actors.contig, (0, 4, 4), cpu=0)]
     outcome = search("rfc", threads, ["P6"], (), pageblocks=4)
     assert outcome.violation == "disabled_pcplists_are_empty does not hold"
     assert search("5.11", threads, (), (), pageblocks=4).verdict == "holds"
@@ -113,7 +113,7 @@ def test_two_that_isolate_undo_each_others_disabling_in_the_proposal() -> None:
 @pytest.mark.parametrize("design", ["5.10", "5.11", "6.1"])
 def test_a_failing_isolation_gives_back_what_others_isolated_since_5_19(design: str) -> None:
     """alloc_contig_range() undoes the isolation of its range even if another had isolated it."""
-    threads = [OFFLINER, Thread("contig", actors.contig, (0, 2, 4), cpu=0)]
+    threads = [OFFLINER, Thread("contig", actors.contig, (0, 2, 2), cpu=0)]
     outcome = search(design, threads, ["P4"], ())
     assert outcome.verdict == ("violated" if design == "6.1" else "holds")
 
@@ -136,7 +136,7 @@ def test_memory_comes_online_while_pages_are_freed(design: str) -> None:
 def test_pages_of_a_cpu_that_goes_away(design: str) -> None:
     """Its pages are on pcplists that no drain visits, until the last of it is gone."""
     threads = [
-        Thread("contig", actors.contig, (0, 2, 4), cpu=0),
+        Thread("contig", actors.contig, (0, 2, 2), cpu=0),
         Thread("cpu_down", actors.cpu_down, (0, 1), cpu=0),
     ]
     outcome = search(design, threads, allocated=(), on_pcplists={1: (3,)})

@@ -7,14 +7,16 @@ from collections.abc import Iterator
 
 import pytest
 
-from pagelab.check.counterexample import Teller, confirm
-from pagelab.check.fewest import fewest_preemptions
-from pagelab.check.kernel_model import kernel_models
-from pagelab.check.search import Search
+from pagelab.check.kernel_model import kernel_model
+from pagelab.check.properties import property_named
+from pagelab.check.scenario import scenario_named
+from pagelab.check.verdicts import How, counterexample, judge
 from pagelab.errors import BadInput
-from pagelab.lang.declare import attached
 from pagelab.linux.features import features
 from pagelab.linux.state import machine
+
+STRAY = property_named("stray")
+RACE = scenario_named("offline-free")
 
 
 @pytest.fixture(autouse=True)
@@ -28,29 +30,35 @@ def constants() -> Iterator[None]:
 
 @pytest.mark.parametrize("design", ["rfc", "5.11", "6.1"])
 def test_designs_that_close_the_race(design: str) -> None:
-    (model,) = kernel_models(design, ["stray"])
-    with attached(model.probes):
-        system = model.system()
-        outcome = Search(system, system.initial(model.setup)).run()
-    assert outcome.verdict == "holds"
-    assert outcome.states > 1000
+    judgement = judge(design, RACE, [STRAY])
+    assert [one.verdict for one in judgement.verdicts] == ["holds"]
+    assert judgement.outcome.states > 1000
 
 
 def test_the_race_of_the_mail() -> None:
-    (model,) = kernel_models("5.9-rc5", ["stray"])
-    with attached(model.probes):
-        system = model.system()
-        initial = system.initial(model.setup)
-        outcome = Search(system, initial).run()
-        assert outcome.verdict == "violated"
-        schedule = fewest_preemptions(system, initial, outcome.states, 1 << 30)
-        assert schedule is not None
-        assert confirm(model, system, outcome) is None, "an invariant is violated, nothing is raised"
-        steps = Teller(system).tell(initial, schedule)
-    assert any("pageblock[0].migratetype = 1" in step.effect for step in steps if step.thread == "freer")
-    assert any(step.effect == "pageblock[0].migratetype: 1 → 5" for step in steps if step.thread == "offliner")
+    judgement = judge("5.9-rc5", RACE)
+    assert [one.property for one in judgement.verdicts if one.verdict == "violated"] == ["stray"]
+    assert judgement.outcome.complete, "it goes on after a violation"
+    told = counterexample(judgement, RACE, STRAY, How())
+    assert told.raised is None, "a property of states is violated, nothing is raised"
+    assert any("pageblock[0].migratetype = 1" in step.effect for step in told.steps if step.thread == "freer")
+    assert any(step.effect == "pageblock[0].migratetype: 1 → 5" for step in told.steps if step.thread == "offliner")
+
+
+def test_a_property_that_the_design_does_not_claim_holds_and_says_so() -> None:
+    (verdict,) = judge("5.10", RACE, [property_named("P6")]).verdicts
+    assert (verdict.verdict, verdict.claimed) == ("holds", False)
+    (verdict,) = judge("5.11", RACE, [property_named("P6")]).verdicts
+    assert (verdict.verdict, verdict.claimed) == ("holds", True)
+
+
+def test_kworkers_are_there_only_where_drains_need_them() -> None:
+    assert [t.name for t in kernel_model("5.10", RACE).threads] == ["offliner", "freer", "kworker/0", "kworker/1"]
+    assert [t.name for t in kernel_model("6.1", RACE).threads] == ["offliner", "freer"]
 
 
 def test_properties_are_named() -> None:
     with pytest.raises(BadInput, match="there is no property 'P99'"):
-        kernel_models("6.1", ["P99"])
+        property_named("P99")
+    with pytest.raises(BadInput, match=r"not claimed before v6\.10"):
+        property_named("P8")

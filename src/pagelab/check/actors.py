@@ -6,6 +6,9 @@ Pages and pageblocks are numbered from the start of the zone.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 from pagelab.lang.declare import NIL, irqs_off
 from pagelab.linux.contig import alloc_contig_range
 from pagelab.linux.drain import drain_all_pages, drain_local_pages_wq, drain_zone_pages
@@ -49,10 +52,10 @@ def onliner(cpu: int, block: int, count: int) -> None:
     online_pages(cpu, block << machine.pageblock_order, count << machine.pageblock_order)
 
 
-def contig(cpu: int, start: int, end: int) -> None:
-    """Allocates the pages from ``start`` to before ``end`` by their place; frees them again if it got them."""
-    if alloc_contig_range(cpu, start, end, MIGRATE_MOVABLE) == 0:
-        free_contig_range(cpu, start, end - start)
+def contig(cpu: int, page: int, count: int) -> None:
+    """Allocates pages in a row by their place; frees them again if it got them."""
+    if alloc_contig_range(cpu, page, page + count, MIGRATE_MOVABLE) == 0:
+        free_contig_range(cpu, page, count)
 
 
 def sysctl_writer(cpu: int, fraction: int) -> None:
@@ -91,3 +94,51 @@ def kworker(cpu: int) -> None:
         begin_work(cpu)
         drain_local_pages_wq(cpu)
         end_work(cpu)
+
+
+@dataclass(frozen=True, slots=True)
+class Procedure:
+    """What a thread of a scenario may run.
+
+    :param function: called with the thread's CPU and then the parameters in their order.
+    :param parameters: by name what each is: "page", "pageblock", "count", "cpu", "thread" or "number".
+    :param sleeps: it may have to wait for others, which an interrupt cannot.
+    :param drains: it may drain the pcplists of other CPUs.
+    :param about: one line for people.
+    """
+
+    function: Callable[..., None]
+    parameters: dict[str, str]
+    sleeps: bool
+    drains: bool
+    about: str
+
+
+#: By the name that scenario files use.
+PROCEDURES = {
+    "free_page": Procedure(freer, {"page": "page"}, False, False, "frees a page that is in use at the start"),
+    "free_list": Procedure(
+        list_freer, {"page": "page", "count": "count"}, False, False, "frees pages in a row as one list"
+    ),
+    "allocate_and_free": Procedure(
+        allocator, {"times": "number"}, False, False, "allocates a page and frees it again, a number of times"
+    ),
+    "offline_pages": Procedure(
+        offliner, {"pageblock": "pageblock", "count": "count"}, True, True, "takes pageblocks in a row offline"
+    ),
+    "online_pages": Procedure(
+        onliner, {"pageblock": "pageblock", "count": "count"}, True, True, "brings pageblocks in a row online"
+    ),
+    "alloc_contig_range": Procedure(
+        contig, {"page": "page", "count": "count"}, True, True, "allocates pages by their place, and frees them again"
+    ),
+    "sysctl": Procedure(sysctl_writer, {"fraction": "number"}, True, False, "writes to vm.percpu_pagelist_fraction"),
+    "drain_all_pages": Procedure(drainer, {}, True, True, "drains the pcplists of all CPUs, as reclaim does"),
+    "vmstat": Procedure(
+        vmstat_worker, {}, True, False, "gives back a batch of its CPU's pages, as vmstat's worker does"
+    ),
+    "signal": Procedure(
+        signal, {"thread": "thread"}, False, False, "sends a signal to a thread that runs offline_pages"
+    ),
+    "cpu_down": Procedure(cpu_down, {"down": "cpu"}, True, False, "takes a CPU away, where nothing else runs"),
+}

@@ -7,10 +7,12 @@ kernel before v6.10 claims.
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from pagelab.check.ghost import block_ghost, ghost
+from pagelab.errors import BadInput
 from pagelab.lang.declare import NIL, held, irqs_are_off
 from pagelab.linux.features import features
 from pagelab.linux.migratetype import MIGRATE_ISOLATE, MIGRATE_TYPES
@@ -84,8 +86,8 @@ def pages_in_state(state: int) -> int:
     return count
 
 
-def free_pages_are_on_one_list() -> bool:
-    """P1, of free lists."""
+def buddies_are_on_one_list() -> bool:
+    """P1, of the free lists."""
     if held(zone.lock):
         return True
     listed = 0
@@ -99,7 +101,7 @@ def free_pages_are_on_one_list() -> bool:
 
 
 def pcp_pages_are_on_one_list() -> bool:
-    """P1, of pcplists."""
+    """P1, of the pcplists."""
     listed = 0
     for cpu in range(machine.nr_cpus):
         if not pcplists_at_rest(cpu):
@@ -110,6 +112,11 @@ def pcp_pages_are_on_one_list() -> bool:
                 return False
             listed += length
     return listed == pages_in_state(ON_PCPLIST)
+
+
+def pages_are_on_one_list() -> bool:
+    """P1."""
+    return buddies_are_on_one_list() and pcp_pages_are_on_one_list()
 
 
 def free_pages_are_counted() -> bool:
@@ -192,21 +199,56 @@ def no_stray_pages() -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Property:
-    """A property of every state: what the command line calls it, in words, and as a function of the model."""
+    """A property: what the command line calls it, in words, and as a function of the model.
+
+    ``kind``: "invariant" of every state; "fault": no assertion fails; "deadlock": nobody waits for ever.
+    ``claimed_with``: features one of which a design has to have to say anything about it; none: each design does.
+    """
 
     name: str
     words: str
-    holds: Callable[[], bool]
+    holds: Callable[[], bool] | None
+    kind: str = "invariant"
+    claimed_with: tuple[str, ...] = ()
 
 
 PROPERTIES = (
-    Property("P1-buddy", "no free page is on two free lists, or on one while it is in use", free_pages_are_on_one_list),
-    Property("P1-pcp", "no page is on two pcplists, or on one while it is in use", pcp_pages_are_on_one_list),
+    Property("P1", "no page is on two lists, or on one while it is in use", pages_are_on_one_list),
     Property("P2", "NR_FREE_PAGES is what the lists hold that are not isolated", free_pages_are_counted),
     Property("P3", "pcp->count is what the CPU's pcplists hold", pcp_pages_are_counted),
     Property("P4", "a range that passed the test is free, on lists from which nobody allocates", tests_are_true),
-    Property("P6", "while pcplists are said to be disabled, they are empty", disabled_pcplists_are_empty),
+    Property(
+        "P6",
+        "while pcplists are said to be disabled, they are empty",
+        disabled_pcplists_are_empty,
+        claimed_with=("isolation_disables_pcplists", "zone_pcp_disable"),
+    ),
     Property("P7", "nr_isolate_pageblock is the number of isolated pageblocks", isolated_pageblocks_are_counted),
-    Property("P9", "when nobody changes them, high and batch are those of the zone", high_and_batch_are_restored),
+    Property(
+        "P9",
+        "when nobody changes them, high and batch are those of the zone",
+        high_and_batch_are_restored,
+        claimed_with=("pageset_cached_in_zone",),
+    ),
     Property("stray", "no stray pages on pcplists in zones where isolation happens", no_stray_pages),
+    Property("bug", "no BUG, no page freed twice, no list that its count contradicts", None, "fault"),
+    Property("deadlock", "nobody waits for ever for a lock or for another's work", None, "deadlock"),
 )
+
+#: Properties that nobody claims for these designs, with the reason.
+NOT_CLAIMED = {"P8": "that a free page is on the list of its pageblock's type is not claimed before v6.10"}
+
+
+def property_named(name: str) -> Property:
+    """A property by its name.
+
+    :raises BadInput: if there is none, or nobody claims it.
+    """
+    for one in PROPERTIES:
+        if one.name == name:
+            return one
+    known = f"there are {', '.join(p.name for p in PROPERTIES)}"
+    if name in NOT_CLAIMED:
+        raise BadInput(f"{name} is not checked: {NOT_CLAIMED[name]}", known)
+    near = difflib.get_close_matches(name, [p.name for p in PROPERTIES], n=1)
+    raise BadInput(f"there is no property {name!r}", f"did you mean {near[0]}? {known}" if near else known)

@@ -11,13 +11,16 @@ from pagelab.linux.pcp import order_to_pindex
 from pagelab.linux.state import ALLOCATED, IN_FLIGHT, ON_PCPLIST, machine, mem_map, mm, pcp, zone
 
 
-def configure(*, pageblocks: int, pageblock_order: int, cpus: int, batch: int, high: int, largest: int = 1) -> None:
+def configure(
+    *, pageblocks: int, pageblock_order: int, cpus: int, batch: int, high: int, largest: int = 1, movable: bool = True
+) -> None:
     """Set the constants of the machine for a zone of that many pageblocks.
 
     The zone begins where the largest free page may begin, and memory goes on to where one ends.
 
     :param largest: order of the largest free page, beyond that of a pageblock; 1 on x86-64, so that it is two of them.
         Memory goes offline in blocks that are aligned to it.
+    :param movable: whether it is ZONE_MOVABLE, where every page counts as movable.
     """
     max_order = pageblock_order + largest + 1
     aligned = 1 << (max_order - 1)
@@ -32,7 +35,7 @@ def configure(*, pageblocks: int, pageblock_order: int, cpus: int, batch: int, h
         page_vec_size=4,
         thp=False,
         cma=False,
-        zone_movable=True,
+        zone_movable=movable,
         nr_other_zones=0,
         fixed_batch=batch,
         fixed_high=high,
@@ -46,18 +49,23 @@ def setup(
     allocated: Iterable[int] = (),
     offline: Iterable[int] = (),
     on_pcplists: Mapping[int, Iterable[int]] | None = None,
+    *,
+    unmovable: Iterable[int] = (),
+    watermark_min: int = 0,
 ) -> None:
     """Fill the tables: pages in use, each by itself, pageblocks that are not online, pcplists, and the rest is free.
 
-    :param allocated: pages; they can be migrated.
+    :param allocated: pages that can be migrated; ``unmovable``: pages that cannot.
     :param offline: pageblocks.
     :param on_pcplists: by CPU the pages that it freed lately, the oldest first.
     """
-    used, gone = frozenset(allocated), frozenset(offline)
+    movable, gone = frozenset(allocated), frozenset(offline)
+    used = movable | frozenset(unmovable)
     listed = {page: owner for owner, some in (on_pcplists or {}).items() for page in some}
     pages = pageblocks << machine.pageblock_order
     mm.min_free_kbytes = 0
     zone.spanned_pages = pages
+    zone.watermark_min = watermark_min
     online = [page for page in range(pages) if page >> machine.pageblock_order not in gone]
     zone.present_pages = zone.managed_pages = len(online)
     zone.pageset_high, zone.pageset_batch = machine.fixed_high, machine.fixed_batch
@@ -66,7 +74,7 @@ def setup(
     for page in online:
         if page in used:
             mem_map[page].state = ALLOCATED
-            mem_map[page].movable = True
+            mem_map[page].movable = page in movable
         elif page in listed:
             owner = listed[page]
             mem_map[page].state = ON_PCPLIST

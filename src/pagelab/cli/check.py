@@ -12,22 +12,27 @@ from typing import TYPE_CHECKING, Any
 from pagelab.errors import BadInput
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rich.console import Console
 
     from pagelab.check.counterexample import Step
     from pagelab.check.model_file import Model
     from pagelab.check.search import Outcome
+    from pagelab.check.verdicts import How
 
 EXAMPLE = """\
 example:
+  pagelab check                                all designs and scenarios: a table of verdicts
   pagelab check 5.9-rc5                        the race of September 2020; then: rfc, alt, 5.11, 6.1
+  pagelab check 5.10 --scenario contig-free    one scenario (`pagelab scenarios`), or a TOML file of your own
   pagelab check 5.9-rc5 --property stray       only that property, with the schedule that breaks it
   pagelab check examples/protocol_p.py --set DESIGN=3 --set C=2
 
 A model file defines threads(), and may define setup(), invariants(), cpus() and parameters; see
-docs/reference/language.md.  Each access to a shared field, each lock operation and each boundary of an irqs-off
-section is one step (unless the model says `with atomic():`); memory is sequentially consistent; nothing is reduced or
-approximated.
+docs/reference/language.md, and docs/reference/scenarios.md for scenarios.  Each access to a shared field, each lock
+operation and each boundary of an irqs-off section is one step (unless the model says `with atomic():`); memory is
+sequentially consistent; nothing is approximated.
 
 exit status: 0 all hold, 1 something is violated, 4 a limit was reached first"""
 
@@ -36,11 +41,14 @@ _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 def set_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the arguments."""
-    parser.add_argument("target", metavar="DESIGN|FILE.py", help="a design (`pagelab designs`), or a file with a model")
+    parser.add_argument(
+        "target", nargs="?", metavar="DESIGN|FILE.py", help="a design (`pagelab designs`), or a file with a model"
+    )
+    parser.add_argument("--scenario", metavar="NAME|FILE.toml", help="only this one, of a design")
     parser.add_argument("--property", metavar="P", action="append", default=[], help="only this one, of a design")
     parser.add_argument("--set", metavar="NAME=VALUE", action="append", default=[], help="set a parameter of the model")
-    parser.add_argument("--unreduced", action="store_true", help="explore without any reduction (there is none yet)")
-    parser.add_argument("--max-states", metavar="N", type=int, default=1 << 31, help="give up at so many states")
+    parser.add_argument("--unreduced", action="store_true", help="explore without any reduction")
+    parser.add_argument("--max-states", metavar="N", type=int, help="give up at so many states")
     parser.add_argument("--max-memory", metavar="M", default="", help="give up at so much memory, such as 4G")
     parser.add_argument("--pdb", action="store_true", help="stop at the last step of a counterexample in the debugger")
     parser.add_argument("--json", action="store_true", help="print one JSON document on stdout")
@@ -59,54 +67,77 @@ def memory_limit(text: str) -> int:
     return int(match[1]) * _UNITS[match[2].upper()]
 
 
+def how_of(args: argparse.Namespace) -> How:
+    """How to explore.
+
+    :raises BadInput: for a limit that not even the initial state keeps.
+    """
+    from pagelab.check.search import FIRST_SLOTS, MOST_STATES, SLOT_BYTES
+    from pagelab.check.verdicts import How
+
+    states = MOST_STATES if args.max_states is None else min(args.max_states, MOST_STATES)
+    if states < 1:
+        raise BadInput(f"--max-states {args.max_states}: the initial state alone is one", "give a larger number")
+    memory = memory_limit(args.max_memory)
+    least = 2 * FIRST_SLOTS * SLOT_BYTES
+    if memory < least:
+        raise BadInput(
+            f"--max-memory {args.max_memory}: the initial state and what finds it again take {least >> 10}K",
+            "give more, such as 500M",
+        )
+    return How(unreduced=args.unreduced, max_states=states, max_memory=memory)
+
+
 def main(args: argparse.Namespace) -> int:
     """Explore and report.
 
     :returns: 0 holds, 1 violated, 4 inconclusive.
     :raises BadInput: for a model that cannot be explored.
     """
-    from rich.console import Console
-
-    from pagelab.lang.declare import attached
-
-    if args.max_states < 1:
-        raise BadInput(f"--max-states {args.max_states}: the initial state alone is one", "give a larger number")
-    progress = Console(stderr=True)
-    documents, verdicts = [], set()
-    for model in models_of(args):
-        with attached(model.probes):
-            outcome, steps, raised = explore(model, args, progress)
-        verdicts.add(outcome.verdict)
-        documents.append(document(model, outcome, steps))
-        if not args.json:
-            report(model, outcome, steps, Console(highlight=False))
-        if args.pdb and raised is not None:
-            import pdb
-
-            pdb.post_mortem(raised.__traceback__)
-    if args.json:
-        import msgspec
-
-        print(msgspec.json.format(msgspec.json.encode(documents), indent=2).decode())
-    return 1 if "violated" in verdicts else 4 if "inconclusive" in verdicts else 0
-
-
-def models_of(args: argparse.Namespace) -> list[Model]:
-    """The model of a file, or those of a design."""
-    if args.target.endswith(".py") or Path(args.target).is_file():
-        from pagelab.check.model_file import load_file
-
-        if args.property:
-            raise BadInput("--property names a property of a design, not of a file")
-        try:
-            return [load_file(Path(args.target), args.set)]
-        except SyntaxError as error:
-            raise not_a_model(error) from None
-    from pagelab.check.kernel_model import kernel_models
+    how = how_of(args)
+    if args.target and (args.target.endswith(".py") or Path(args.target).is_file()):
+        return check_file(args, how)
+    from pagelab.cli import check_designs
 
     if args.set:
         raise BadInput("--set sets a parameter of a model in a file, not of a design")
-    return kernel_models(args.target, args.property)
+    if args.target and args.scenario:
+        return check_designs.check_scenario(args, how)
+    return check_designs.check_table(args, how)
+
+
+def check_file(args: argparse.Namespace, how: How) -> int:
+    """Explore a model in a file."""
+    from rich.console import Console
+
+    from pagelab.check.model_file import load_file
+    from pagelab.lang.declare import attached
+
+    for option, value in (("--property", args.property), ("--scenario", args.scenario)):
+        if value:
+            raise BadInput(f"{option} is for a design, not for a file")
+    try:
+        model = load_file(Path(args.target), args.set)
+    except SyntaxError as error:
+        raise not_a_model(error) from None
+    with attached(model.probes):
+        outcome, steps, raised = explore_file(model, how, Console(stderr=True))
+    if args.json:
+        print_json([document(model, outcome, steps)])
+    else:
+        report(model, outcome, steps, Console(highlight=False))
+    if args.pdb and raised is not None:
+        import pdb
+
+        pdb.post_mortem(raised.__traceback__)
+    return {"violated": 1, "inconclusive": 4}.get(outcome.verdict, 0)
+
+
+def print_json(document: object) -> None:
+    """One document on stdout."""
+    import msgspec
+
+    print(msgspec.json.format(msgspec.json.encode(document), indent=2).decode())
 
 
 def not_a_model(error: SyntaxError) -> BadInput:
@@ -115,13 +146,11 @@ def not_a_model(error: SyntaxError) -> BadInput:
     return BadInput(f"{error.filename}:{error.lineno}: {error.msg}", hint)
 
 
-def explore(
-    model: Model, args: argparse.Namespace, console: Console
-) -> tuple[Outcome, list[Step], BaseException | None]:
+def explore_file(model: Model, how: How, console: Console) -> tuple[Outcome, list[Step], BaseException | None]:
     """Search one model; a counterexample comes as steps, with what it raised in CPython."""
     from pagelab.check.counterexample import Teller, confirm
+    from pagelab.check.explore import explore
     from pagelab.check.fewest import fewest_preemptions
-    from pagelab.check.search import Search
 
     try:
         system = model.system()
@@ -130,19 +159,25 @@ def explore(
         raise not_a_model(error) from None
     except (ValueError, AssertionError) as error:
         raise BadInput(f"{model.name}: the initial state cannot be made: {error}") from None
-    limit = memory_limit(args.max_memory)
-    search = Search(system, initial, max_states=args.max_states, max_memory=limit)
     with console.status("exploring") as status:
-        outcome = search.run(lambda so_far: status.update(_progress(so_far)))
+        outcome = explore(
+            system,
+            initial,
+            unreduced=how.unreduced,
+            max_states=how.max_states,
+            max_memory=how.max_memory,
+            progress=lambda so_far: status.update(progress_of(so_far)),
+        )
     if outcome.schedule is None:
         return outcome, [], None
-    schedule = fewest_preemptions(system, initial, outcome.states, limit) or outcome.schedule
+    schedule = fewest_preemptions(system, initial, outcome.states, how.max_memory) or outcome.schedule
     outcome = replace(outcome, schedule=schedule)
     raised = confirm(model, system, outcome)
     return outcome, Teller(system).tell(initial, schedule), raised
 
 
-def _progress(outcome: Outcome) -> str:
+def progress_of(outcome: Outcome) -> str:
+    """How far a search is."""
     rate = outcome.transitions / outcome.seconds / 1e6 if outcome.seconds else 0
     return (
         f"{outcome.states:,} states, {outcome.transitions:,} transitions ({rate:.1f} M/s), depth {outcome.depth}, "
@@ -151,18 +186,18 @@ def _progress(outcome: Outcome) -> str:
 
 
 def document(model: Model, outcome: Outcome, steps: list[Step]) -> dict[str, Any]:
-    """One element of the list that ``check --json`` prints."""
+    """One element of the list that ``check --json`` prints, for a model in a file."""
     return {
         "design": model.name,
-        "scenario": model.scenario or None,
+        "scenario": None,
         "verdict": outcome.verdict,
-        "property": model.property or outcome.violation or None,
+        "property": outcome.violation or None,
         "states": outcome.states,
         "transitions": outcome.transitions,
         "depth": outcome.depth,
         "seconds": round(outcome.seconds, 6),
         "memory_bytes": outcome.memory_bytes,
-        "reduction": "none",
+        "reduction": outcome.reduction,
         "counterexample": {"steps": [step.to_json() for step in steps]} if outcome.schedule is not None else None,
     }
 
@@ -171,22 +206,19 @@ def report(model: Model, outcome: Outcome, steps: list[Step], console: Console) 
     """The verdict with what it rests on, and the counterexample as a diagram with one column a thread."""
     colour = {"holds": "green", "violated": "red"}.get(outcome.verdict, "yellow")
     said = f": {outcome.violation}" if outcome.violation else ""
-    if model.property:
-        said = f"  {model.property}: {model.words}"
-    title = f"{model.name}  {model.scenario}" if model.scenario else model.name
-    console.print(f"[bold]{title}[/]  [bold {colour}]{outcome.verdict}[/]{said}", soft_wrap=True)
+    console.print(f"[bold]{model.name}[/]  [bold {colour}]{outcome.verdict}[/]{said}", soft_wrap=True)
     console.print(
-        f"{len(model.threads)} threads, {_progress(outcome)}, {outcome.seconds:.2f} s; every load, store and lock "
-        "operation is a step, sequentially consistent, nothing reduced",
+        f"{len(model.threads)} threads, {progress_of(outcome)}, {outcome.seconds:.2f} s; every load, store and lock "
+        f"operation is a step, sequentially consistent, reduction: {outcome.reduction}",
         style="dim",
         soft_wrap=True,
     )
     if steps:
         console.print()
-        console.print(diagram(model, steps))
+        console.print(diagram([thread.name for thread in model.threads], steps))
 
 
-def diagram(model: Model, steps: list[Step]) -> Any:
+def diagram(threads: Sequence[str], steps: list[Step]) -> Any:
     """Time runs downwards; steps in a row at one line of the source share a row."""
     from rich.table import Table
     from rich.text import Text
@@ -195,7 +227,7 @@ def diagram(model: Model, steps: list[Step]) -> Any:
 
     table = Table(show_lines=False, header_style="bold", expand=False)
     table.add_column("step", justify="right", style="dim")
-    taking_part = [t.name for t in model.threads if any(step.thread == t.name for step in steps)]
+    taking_part = [name for name in threads if any(step.thread == name for step in steps)]
     for name in taking_part:
         table.add_column(name)
     for group in grouped(steps):

@@ -28,6 +28,10 @@ VERBS: dict[str, tuple[str, str]] = {
     "record": ("pagelab.cli.record", "boot a kernel, make it work, write down what its page allocator did"),
     "replay": ("pagelab.cli.replay", "predict every page of a capture with the model, and score the prediction"),
     "check": ("pagelab.cli.check", "explore every interleaving of a model; show the shortest schedule that breaks it"),
+    "scenarios": (
+        "pagelab.cli.scenarios",
+        "list the scenarios that check explores, or print one as a file to start from",
+    ),
     "designs": ("pagelab.cli.designs", "list the designs: kernels and proposals, each a set of features"),
     "features": ("pagelab.cli.features", "list the features: upstream changes that a design has or lacks"),
     "show": ("pagelab.cli.show", "print a procedure of the model as a design has it"),

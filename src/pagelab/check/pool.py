@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Judge many scenarios under many designs, some at a time, each in a process of its own and on one core."""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from pagelab.check.explore import cores
+from pagelab.check.verdicts import How, Judgement, counterexample, judge
+
+if TYPE_CHECKING:
+    from pagelab.check.counterexample import Step
+    from pagelab.check.properties import Property
+    from pagelab.check.scenario import Scenario
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A scenario under a design.  Properties go by name, since functions of the model do not travel.
+
+    ``tell``: whether its counterexamples are wanted step by step.
+    """
+
+    design: str
+    scenario: Scenario
+    properties: tuple[str, ...]
+    how: How
+    tell: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What came of a task; ``steps`` by property, of those that are violated, if they were asked for."""
+
+    task: Task
+    judgement: Judgement
+    steps: dict[str, list[Step]]
+
+
+def chosen(names: Sequence[str]) -> list[Property]:
+    """Properties by their names."""
+    from pagelab.check.properties import property_named
+
+    return [property_named(name) for name in names]
+
+
+def work(task: Task) -> Done:
+    """Do a task here."""
+    properties = chosen(task.properties)
+    judgement = judge(task.design, task.scenario, properties, task.how)
+    steps = {}
+    if task.tell:
+        for one, verdict in zip(properties, judgement.verdicts, strict=True):
+            if verdict.schedule is not None:
+                steps[one.name] = counterexample(judgement, task.scenario, one, task.how).steps
+    return Done(task, judgement, steps)
+
+
+def work_through(tasks: Sequence[Task], begun: Callable[[int], None] = lambda done: None) -> Iterator[Done]:
+    """Do all tasks and give what came of them in their order; the first one here, so that it is there soon.
+
+    Ctrl-C ends it: the processes are gone when KeyboardInterrupt comes out.
+
+    :param begun: told how many tasks are done, whenever one more is.
+    """
+    for task in tasks[:1]:
+        done = work(task)
+        if done.judgement.outcome.interrupted:
+            yield done
+            raise KeyboardInterrupt
+        begun(1)
+        yield done
+    rest = tasks[1:]
+    jobs = min(cores(), len(rest))
+    if not jobs:
+        return
+    shares = [replace(task, how=replace(task.how, workers=1, max_memory=task.how.max_memory // jobs)) for task in rest]
+    pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"))
+    try:
+        with deaf_to_ctrl_c():  # what starts now inherits it: only this process is to be interrupted
+            futures: list[Future[Done]] = [pool.submit(work, task) for task in shares]
+        for number, future in enumerate(futures, 2):
+            done = future.result()
+            begun(number)
+            yield done
+    except BaseException:
+        for child in multiprocessing.active_children():
+            child.terminate()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+class deaf_to_ctrl_c:
+    """Where SIGINT is ignored."""
+
+    def __enter__(self) -> None:
+        self.before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def __exit__(self, *_: object) -> None:
+        signal.signal(signal.SIGINT, self.before)

@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Judge a scenario under a design: all properties in one exploration, and what their verdicts rest on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from pagelab.check.explore import explore
+from pagelab.check.kernel_model import kernel_model
+from pagelab.check.properties import PROPERTIES, Property
+from pagelab.check.search import MOST_STATES, Outcome, Schedule, Violation
+from pagelab.errors import BadInput
+from pagelab.lang.declare import attached
+from pagelab.lang.stepped_text import FAULTED
+from pagelab.linux.features import features
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+    from numpy import uint8
+
+    from pagelab.check.counterexample import Step
+    from pagelab.check.model_file import Model
+    from pagelab.check.scenario import Scenario
+    from pagelab.lang.stepped import System
+
+
+@dataclass(frozen=True, slots=True)
+class How:
+    """How to explore: see :func:`pagelab.check.explore.explore`."""
+
+    unreduced: bool = False
+    max_states: int = MOST_STATES
+    max_memory: int = 1 << 34
+    workers: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What was found out about a property.
+
+    ``verdict``: "holds", "violated" or "inconclusive"; ``said``: what was violated, in words.  ``claimed``: whether the
+    design says anything that the property is about; if not, it holds because there is nothing to hold.
+    """
+
+    property: str
+    words: str
+    verdict: str
+    claimed: bool = True
+    said: str = ""
+    schedule: Schedule | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """All verdicts of a scenario under a design, from one exploration."""
+
+    design: str
+    scenario: str
+    label: dict[str, str]
+    verdicts: tuple[Verdict, ...]
+    outcome: Outcome
+
+    @property
+    def worst(self) -> str:
+        """ "violated" if anything is, else "inconclusive" if anything is, else "holds"."""
+        found = {one.verdict for one in self.verdicts}
+        return next((v for v in ("violated", "inconclusive") if v in found), "holds")
+
+    def document(self, verdict: Verdict, steps: list[Step] | None) -> dict[str, Any]:
+        """One element of the list that ``check --json`` prints."""
+        outcome = self.outcome
+        return {
+            "design": self.design,
+            "scenario": self.scenario,
+            "verdict": verdict.verdict,
+            "property": verdict.property,
+            "words": verdict.words,
+            "claimed": verdict.claimed,
+            "violation": verdict.said or None,
+            "states": outcome.states,
+            "transitions": outcome.transitions,
+            "depth": outcome.depth,
+            "seconds": round(outcome.seconds, 6),
+            "memory_bytes": outcome.memory_bytes,
+            "reduction": outcome.reduction,
+            "label": self.label,
+            "counterexample": None if steps is None else {"steps": [step.to_json() for step in steps]},
+        }
+
+
+def label_of(scenario: Scenario, outcome: Outcome) -> dict[str, str]:
+    """What a verdict rests on, in words."""
+    return {
+        "bounded": f"{scenario.bounds()}; each thread stays on its CPU",
+        "granularity": "each load, store and lock operation of shared state is a step",
+        "memory": "sequentially consistent",
+        "fairness": "none needed: these are properties of states",
+        "reduction": outcome.reduction,
+        "approximation": "none",
+    }
+
+
+def build(model: Model) -> tuple[System, npt.NDArray[uint8]]:
+    """The model compiled, and its initial state.  Its probes have to be attached.
+
+    :raises BadInput: if the initial state cannot be made.
+    """
+    try:
+        system = model.system()
+        return system, system.initial(model.setup)
+    except (ValueError, AssertionError) as error:
+        raise BadInput(f"{model.scenario or model.name}: the initial state cannot be made: {error}") from None
+
+
+def judge(
+    design: str,
+    scenario: Scenario,
+    properties: Sequence[Property] = PROPERTIES,
+    how: How = How(),
+    progress: Callable[[Outcome], None] = lambda outcome: None,
+) -> Judgement:
+    """Explore a scenario under a design once, for all properties."""
+    model = kernel_model(design, scenario, properties)
+    with attached(model.probes):
+        system, initial = build(model)
+        outcome = explore(
+            system,
+            initial,
+            unreduced=how.unreduced,
+            go_on=True,
+            max_states=how.max_states,
+            max_memory=how.max_memory,
+            workers=how.workers,
+            progress=progress,
+        )
+    verdicts = tuple(_verdict(one, model, outcome) for one in properties)
+    return Judgement(design, scenario.name, label_of(scenario, outcome), verdicts, outcome)
+
+
+def _verdict(one: Property, model: Model, outcome: Outcome) -> Verdict:
+    claimed = not one.claimed_with or any(getattr(features, name) for name in one.claimed_with)
+    blank = Verdict(one.name, one.words, "", claimed)
+    for violation in outcome.violations:
+        if violation.kind == one.kind and (one.kind != "invariant" or _is_about(violation, one, model)):
+            said = one.words if one.kind == "invariant" else violation.words
+            return replace(blank, verdict="violated", said=said, schedule=violation.schedule)
+    return replace(blank, verdict="holds" if outcome.complete else "inconclusive")
+
+
+def _is_about(violation: Violation, one: Property, model: Model) -> bool:
+    return model.invariants[violation.which] is one.holds
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A counterexample, told step by step, with what it takes to run it again.
+
+    ``raised``: what its last step raised in CPython, None if a property of states is violated.  Whatever runs it needs
+    the probes of ``model`` attached and its design switched on.
+    """
+
+    model: Model
+    system: System
+    initial: npt.NDArray[uint8]
+    schedule: Schedule
+    steps: list[Step]
+    raised: BaseException | None
+
+
+def counterexample(judgement: Judgement, scenario: Scenario, one: Property, how: How) -> Told:
+    """The schedule to a violation that people believe most easily, replayed in CPython."""
+    from pagelab.check.counterexample import Teller, confirm
+    from pagelab.check.fewest import fewest_preemptions
+
+    (found,) = (verdict for verdict in judgement.verdicts if verdict.property == one.name)
+    assert found.schedule is not None
+    model = kernel_model(judgement.design, scenario, [one])
+    with attached(model.probes):
+        system, initial = build(model)
+        schedule = fewest_preemptions(system, initial, judgement.outcome.states, how.max_memory)
+        if schedule is None or ends_in_fault(system, initial, schedule) != (one.kind == "fault"):
+            schedule = found.schedule
+        raised = confirm(model, system, replace(judgement.outcome, schedule=schedule))
+        return Told(model, system, initial, schedule, Teller(system).tell(initial, schedule), raised)
+
+
+def ends_in_fault(system: System, initial: npt.NDArray[uint8], schedule: Schedule) -> bool:
+    """Whether the last step of a schedule faults."""
+    state = initial.copy()
+    return max((system.step(state, thread, choice) for thread, choice in schedule.steps), default=0) >= FAULTED

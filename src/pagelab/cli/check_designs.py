@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""``pagelab check DESIGN``: scenarios under designs, as a table or one in full."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from pagelab.check.kernel_model import applies
+from pagelab.check.pool import Done, Task, work_through
+from pagelab.check.properties import NOT_CLAIMED, PROPERTIES, Property, property_named
+from pagelab.check.scenario import BUNDLED, Scenario, scenario_named
+from pagelab.check.table import Table, violations
+from pagelab.check.verdicts import How, Judgement, Told, Verdict, counterexample, judge
+from pagelab.cli.check import diagram, print_json, progress_of
+from pagelab.errors import Inconclusive
+from pagelab.linux.designs import DESIGNS, design_named
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Sequence
+
+
+def status_of(verdicts: set[str]) -> int:
+    """The exit status for what was found."""
+    return 1 if "violated" in verdicts else Inconclusive.status if "inconclusive" in verdicts else 0
+
+
+def properties_of(args: argparse.Namespace) -> list[Property]:
+    """Those that were named, or all."""
+    return [property_named(name) for name in dict.fromkeys(args.property)] or list(PROPERTIES)
+
+
+# ---- one scenario, in full
+
+
+def check_scenario(args: argparse.Namespace, how: How) -> int:
+    """A scenario under a design: its verdicts, and each violation with its counterexample."""
+    properties = properties_of(args)
+    design_named(args.target)
+    scenario = scenario_named(args.scenario)
+    with Console(stderr=True).status("exploring") as status:
+        judgement = judge(args.target, scenario, properties, how, lambda so_far: status.update(progress_of(so_far)))
+    console = Console(highlight=False)
+    if not args.json:
+        say_verdicts(judgement, scenario, console)
+    documents, raised = [], None
+    for one, verdict in zip(properties, judgement.verdicts, strict=True):
+        told = None
+        if verdict.schedule is not None:
+            told = counterexample(judgement, scenario, one, how)
+            raised = raised or told.raised
+            if not args.json:
+                say_counterexample(judgement, verdict, told, console)
+        documents.append(judgement.document(verdict, told.steps if told else None))
+    if args.json:
+        print_json(documents)
+    if args.pdb and raised is not None:
+        import pdb
+
+        pdb.post_mortem(raised.__traceback__)
+    return status_of({verdict.verdict for verdict in judgement.verdicts})
+
+
+def say_verdicts(judgement: Judgement, scenario: Scenario, console: Console) -> None:
+    """Each property with its verdict, and what the verdicts rest on."""
+    console.print(f"[bold]{judgement.design}[/]  {judgement.scenario}: {scenario.about}", soft_wrap=True)
+    width = max(len(verdict.property) for verdict in judgement.verdicts)
+    for verdict in judgement.verdicts:
+        colour = {"holds": "green", "violated": "bold red"}.get(verdict.verdict, "yellow")
+        nothing = "" if verdict.claimed else " (this design never says so)"
+        said = f": {verdict.said}" if verdict.said not in ("", verdict.words) else ""
+        console.print(
+            f"  {verdict.property:{width}}  [{colour}]{verdict.verdict:12}[/]  {verdict.words}{nothing}{said}",
+            soft_wrap=True,
+        )
+    label = judgement.label
+    console.print(
+        f"{progress_of(judgement.outcome)}, {judgement.outcome.seconds:.2f} s\n"
+        f"Bounded: {label['bounded']}. Steps: {label['granularity']}. Memory: {label['memory']}. "
+        f"Fairness: {label['fairness']}. Reduction: {label['reduction']}. Approximation: {label['approximation']}.",
+        style="dim",
+        soft_wrap=True,
+    )
+
+
+def say_counterexample(judgement: Judgement, verdict: Verdict, told: Told, console: Console) -> None:
+    """A violation, step by step."""
+    console.print()
+    console.print(
+        f"[bold]{judgement.design}[/]  {judgement.scenario}  "
+        f"[bold red]{verdict.property} is violated[/]: {verdict.said}",
+        soft_wrap=True,
+    )
+    console.print(diagram([thread.name for thread in told.model.threads], told.steps))
+
+
+# ---- many scenarios, as a table
+
+
+def check_table(args: argparse.Namespace, how: How) -> int:
+    """All scenarios that apply, or the one that is named, under one design or all."""
+    properties = properties_of(args)
+    designs = [design_named(args.target).name] if args.target else list(DESIGNS)
+    scenarios = [scenario_named(name) for name in ([args.scenario] if args.scenario else BUNDLED)]
+    names = tuple(one.name for one in properties)
+    tasks = [
+        Task(design, scenario, names, how, tell=args.json)
+        for design in designs
+        for scenario in scenarios
+        if applies(scenario, design)
+    ]
+    run = TableRun(tasks, properties, None if args.json else Console(highlight=False))
+    run.all()
+    if args.json:
+        print_json([document for done in run.done for document in documents_of(done)])
+    else:
+        run.summary(one_design=len(designs) == 1)
+    if run.interrupted:
+        return Inconclusive.status
+    return status_of({done.judgement.worst for done in run.done})
+
+
+def documents_of(done: Done) -> list[dict[str, Any]]:
+    """What ``--json`` prints of a row."""
+    return [done.judgement.document(verdict, done.steps.get(verdict.property)) for verdict in done.judgement.verdicts]
+
+
+class TableRun:
+    """Works through tasks and prints their rows, to ``console`` if there is one."""
+
+    def __init__(self, tasks: Sequence[Task], properties: Sequence[Property], console: Console | None) -> None:
+        self.tasks, self.properties, self.console = tasks, properties, console
+        self.done: list[Done] = []
+        self.interrupted = False
+        self.table = Table(console or Console(), properties, [task.scenario.name for task in tasks])
+
+    def all(self) -> None:
+        """Do all tasks; Ctrl-C ends it with what is done."""
+        status = Console(stderr=True).status("")
+
+        def begun(number: int) -> None:
+            if number < len(self.tasks):
+                task = self.tasks[number]
+                status.update(f"{number} of {len(self.tasks)} done; {task.design} {task.scenario.name}")
+
+        begun(0)
+        status.start()
+        try:
+            for done in work_through(self.tasks, begun):
+                status.stop()  # it would take what is printed for its own
+                self.print_row(done)
+                status.start()
+        except KeyboardInterrupt:
+            self.interrupted = True
+        finally:
+            status.stop()
+
+    def print_row(self, done: Done) -> None:
+        """A row, below the name of its design if it is the first of it."""
+        first = not self.done or self.done[-1].task.design != done.task.design
+        self.done.append(done)
+        if self.console is None:
+            return
+        if first:
+            if len(self.done) > 1:
+                self.console.print()
+            self.table.title(done.task.design, DESIGNS[done.task.design].about)
+        self.table.row(done)
+        self.console.file.flush()
+
+    def summary(self, *, one_design: bool) -> None:
+        """What the symbols mean, what the verdicts rest on, each violation with its command; one of them in full."""
+        console = self.console
+        assert console is not None
+        self.table.legend()
+        if self.done:
+            label = self.done[0].judgement.label
+            console.print(
+                "\n".join(f"{one.name}: {one.words}" for one in self.properties)
+                + "".join(f"\n{name} is left out: {why}" for name, why in NOT_CLAIMED.items())
+                + f"\nEach verdict is bounded by its scenario (`pagelab scenarios`); {label['granularity']}; memory is "
+                f"{label['memory']}; fairness: {label['fairness']}; approximation: {label['approximation']}.",
+                style="dim",
+                soft_wrap=True,
+            )
+        if self.interrupted:
+            console.print(f"[yellow]interrupted[/]: {len(self.done)} of {len(self.tasks)} were done", soft_wrap=True)
+        lines = violations(self.done)
+        if lines:
+            console.print()
+        for line in lines:
+            console.print(line, soft_wrap=True, markup=False)
+        if one_design and not self.interrupted:
+            self.tell_first()
+
+    def tell_first(self) -> None:
+        """The first counterexample in full: scenarios go from simple to intricate."""
+        assert self.console is not None
+        for done in self.done:
+            for one, verdict in zip(self.properties, done.judgement.verdicts, strict=True):
+                if verdict.schedule is not None:
+                    told = counterexample(done.judgement, done.task.scenario, one, done.task.how)
+                    say_counterexample(done.judgement, verdict, told, self.console)
+                    return
