@@ -88,6 +88,20 @@ def diverge(i: int, which: int, kind: int, page: int, order: int, migratetype: i
     verdict.reason = REASON_DIVERGED
 
 
+def doubt(page: int) -> None:
+    """When this page gets to the free lists, the trace does not show: it matters if others change them meanwhile."""
+    if not last_free[page].doubt:
+        last_free[page].doubt = True
+        verdict.doubts += 1
+
+
+def believe(page: int) -> None:
+    """The page was where the model had it, or it does not matter any more."""
+    if last_free[page].doubt:
+        last_free[page].doubt = False
+        verdict.doubts -= 1
+
+
 def give_up(why: int) -> None:
     """From here on the state is not known."""
     if verdict.reason == REASON_NONE:
@@ -118,8 +132,6 @@ def check_expected(i: int) -> None:
     verdict.zone_events += 1
     if same and order == event[i].order and migratetype == event[i].migratetype:
         count_exact(which)
-        if last_free[page].doubt:
-            last_free[page].doubt = False
-            verdict.doubts -= 1
+        believe(page)
     else:
         diverge(i, which, predicted_kind, page, order, migratetype, 0)

@@ -23,7 +23,7 @@ from pagelab.linux.pcp_tuning import __zone_set_pageset_high_and_batch, zone_pcp
 from pagelab.linux.state import get_pageblock_migratetype, machine, pcp
 from pagelab.linux.watermarks import init_per_zone_wmark_min
 from pagelab.replay.context import next_by_task
-from pagelab.replay.expect import count_exact, diverge, give_up
+from pagelab.replay.expect import believe, count_exact, diverge, give_up
 from pagelab.replay.tables import (
     REASON_UNMODELLED,
     SCORE_ISOLATE,
@@ -58,6 +58,8 @@ def step_hotplug(i: int, cpu: int, kind: int) -> None:
         __offline_isolated_pages(cpu, page, page + hotplug.nr_pages)
         offline_pages_uncount(cpu, hotplug.nr_pages)
         hotplug.settled = False
+        for gone in range(page, page + hotplug.nr_pages):
+            believe(gone)
     elif kind == Kind.OFFLINE_PAGES_DONE:
         settle(cpu)
         hotplug.offline = False

@@ -18,7 +18,7 @@ REASONS = {
     tables.REASON_UNMODELLED: "the kernel did something before it that no design models yet",
     tables.REASON_DRAIN: "a pcplist was drained before it, and no probe told whose",
     tables.REASON_START: "the zone was not empty when the trace began",
-    tables.REASON_MOMENT: "a page that found its pcplist locked was freed before it, and the trace does not show when",
+    tables.REASON_MOMENT: "a page was freed past the pcplists before it, and the trace does not show when",
     tables.REASON_FAULT: "the model stopped with a fault before it",
 }
 

@@ -32,7 +32,7 @@ from pagelab.linux.state import (
     pcp_list,
 )
 from pagelab.replay.context import context_of, next_in_context
-from pagelab.replay.expect import check_expected, count_exact, count_unknown, diverge, give_up, waits
+from pagelab.replay.expect import believe, check_expected, count_exact, count_unknown, diverge, doubt, give_up, waits
 from pagelab.replay.hotplug_steps import step_hotplug, step_online_free
 from pagelab.replay.tables import (
     HOLD_COMMIT,
@@ -122,6 +122,7 @@ def step(i: int) -> None:
     cpu = event[i].cpu
     cpu_replay[cpu].last = i
     free_after_interrupts(i, cpu)
+    settle_direct(i, cpu)
     while cpu_replay[cpu].late_first != cpu_replay[cpu].late_end and is_past_late(i, cpu):
         free_late(cpu)
     if kind == Kind.MM_PAGE_ALLOC_ZONE_LOCKED:
@@ -347,6 +348,12 @@ def step_free(i: int, cpu: int) -> None:
     migratetype = mem_map[page].index
     if not pcp_allowed_order(order) or migratetype == MIGRATE_ISOLATE:
         free_one_page(cpu, page, order, migratetype, FPI_NONE)
+        # Even into an isolated pageblock: it may merge with a neighbour that is on a list which serves allocations.
+        verdict.zone_events += 1
+        cpu_replay[cpu].direct_page = page
+        cpu_replay[cpu].direct_context = context_of(i)
+        cpu_replay[cpu].direct_zone_events = verdict.zone_events
+        doubt(page)
     elif not capture.probe_free_unref_page_commit:
         commit(i, cpu, page, order)
     else:
@@ -355,6 +362,16 @@ def step_free(i: int, cpu: int) -> None:
 
 
 # ---- frees past the pcplists
+
+
+def settle_direct(i: int, cpu: int) -> None:
+    """The CPU has gone on, so the page that it freed last is on the free lists: as assumed, if nobody changed them."""
+    page = cpu_replay[cpu].direct_page
+    context = cpu_replay[cpu].direct_context
+    if page != NIL and (context == context_of(i) or context & ~context_of(i) != 0):
+        cpu_replay[cpu].direct_page = NIL
+        if cpu_replay[cpu].direct_zone_events == verdict.zone_events:
+            believe(page)
 
 
 def push_late(i: int, cpu: int) -> None:
@@ -369,6 +386,7 @@ def push_late(i: int, cpu: int) -> None:
     late[cpu, slot].zone_events = verdict.zone_events
     late[cpu, slot].freeing = False
     cpu_replay[cpu].late_end = end + 1
+    doubt(event[i].page)
 
 
 def is_past_late(i: int, cpu: int) -> bool:
@@ -416,9 +434,9 @@ def free_late(cpu: int) -> None:
 def free_late_in(cpu: int, slot: int) -> None:
     """The page of a slot gets to the free lists: in doubt when, if others have changed them since it was announced."""
     page = late[cpu, slot].page
-    if late[cpu, slot].zone_events != verdict.zone_events and not last_free[page].doubt:
-        last_free[page].doubt = True
-        verdict.doubts += 1
+    if late[cpu, slot].zone_events == verdict.zone_events:
+        believe(page)
+    verdict.zone_events += 1
     # free_one_page() looks for itself while any pageblock is isolated.
     free_one_page(cpu, page, late[cpu, slot].order, mem_map[page].index, FPI_NONE)
 

@@ -112,6 +112,9 @@ class CpuReplay:
     draining_context: i8 = 0
     drain_waits: bool = False  # for zone->lock, with the pcp->lock of that CPU held; an interrupt may begin a hold
     locked: i16 = NIL  # CPU whose pcp->lock a drain from here still holds
+    direct_page: i32 = NIL  # announced, of an order without pcplists, and freed at once for all that the trace tells
+    direct_context: i8 = 0
+    direct_zone_events: i64 = 0  # verdict.zone_events when it was announced
     late_first: i32 = 0  # number of the oldest in late[cpu]
     late_end: i32 = 0  # number after that of the newest
     last: i32 = NIL  # newest event of this CPU
@@ -132,7 +135,7 @@ class LastFree:
     """The newest mm_page_free of a page."""
 
     event: i32 = NIL
-    doubt: bool = False  # it got to the free lists at a moment that the trace leaves open, and has not shown up since
+    doubt: bool = False  # it gets to the free lists at a moment that the trace leaves open, and has not shown up since
 
 
 class Score:
@@ -160,7 +163,7 @@ class Verdict:
     predicted_migratetype: i8 = NIL
     predicted_value: i64 = 0
     diverged: i64 = 0
-    zone_events: i64 = 0  # pages that were seen to come from or to get to the free lists
+    zone_events: i64 = 0  # pages that came from or got to the free lists
     doubts: i64 = 0  # pages in doubt
 
 

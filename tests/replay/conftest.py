@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A replay sets constants of the model for its capture; each test leaves them as it found them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from pagelab.linux.features import features
+from pagelab.linux.state import machine
+from pagelab.replay import tables
+from tests.replay.machines import keep_programs
+
+
+@pytest.fixture(autouse=True)
+def constants() -> Iterator[None]:
+    kept = [(one, dict(vars(one))) for one in (machine, features, tables.capture)]
+    yield
+    for one, values in kept:
+        vars(one).clear()
+        vars(one).update(values)
+
+
+@pytest.fixture(scope="session")
+def programs() -> Iterator[None]:
+    """Native replays share their programs, which makes them a hundred times faster."""
+    with pytest.MonkeyPatch.context() as patch:
+        keep_programs(patch)
+        yield
