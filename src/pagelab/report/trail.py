@@ -6,6 +6,8 @@ The story, the diagram and the page are made from it.
 
 from __future__ import annotations
 
+import linecache
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from pagelab.lang.flatten import FlatNode
     from pagelab.lang.stepped import System
 
+_WAIT = re.compile(r"\bwait_until\((.*)\)")
 #: Results of a step that was not taken.
 NOT_TAKEN = (BLOCKED, ENDED, NO_CHOICE)
 
@@ -63,7 +66,7 @@ class Moved:
     """One step: what the teller says of it, the node of the program, what was read and changed.
 
     ``switch``: whether another thread took the step before; ``wait``: "" if that one could have gone on, otherwise why
-    it could not: "ended", or what it waits for.
+    it could not: "has ended", or "waits for ...".
     """
 
     told: Step
@@ -171,24 +174,26 @@ class Trail:
     # ---- threads
 
     def waits(self, state: npt.NDArray[np.uint8], thread: int) -> str:
-        """Why a thread can take no step in a state: "ended", or what it waits for; "" if it can take one."""
-        trial = state.copy()
-        result = self.system.step(trial, thread)
-        if result not in NOT_TAKEN:
-            return ""
+        """Why a thread can take no step in a state: "has ended", "waits for ..."; "" if it can take one."""
+        result = self.system.step(state.copy(), thread)
         if result == ENDED:
-            return "ended"
+            return "has ended"
+        return f"waits {self.waits_for(state, thread)}" if result in NOT_TAKEN else ""
+
+    def waits_for(self, state: npt.NDArray[np.uint8], thread: int) -> str:
+        """What a thread that can take no step waits for: a lock, the irqs of a CPU, a condition in the source."""
         node = self.system.node(state, thread)
         if node.do is Do.LOCK and node.place is not None:
             cell = self.cell_at(node.place, thread, state)
             if cell is not None and state[cell.byte]:
-                return str(cell)
+                return f"for {cell}"
         cpu = self.system.threads[thread].cpu
         if node.do is Do.IRQS_OFF:
             cpu = self.teller.value(node.value, thread, state)
         if node.do is Do.IRQS_OFF or (cpu >= 0 and self._irqs(state, cpu)):
-            return f"CPU {cpu}"
-        return f"{node.frames[-1][0]}()"
+            return f"for CPU {cpu}"
+        condition = _condition(node)
+        return f"until {condition}" if condition else f"in {node.frames[-1][0]}()"
 
     def _irqs(self, state: npt.NDArray[np.uint8], cpu: int) -> bool:
         return bool(state[self.system.layout.bytes + cpu])
@@ -257,6 +262,22 @@ def cells_of(system: System) -> dict[int, Cell]:
         byte = system.layout.bytes + cpu
         found[byte] = Cell(byte, None, (cpu,), "irqs_off", "irqs")
     return found
+
+
+def _condition(node: FlatNode) -> str:
+    """The condition of the wait_until() that comes first in a section that is one step."""
+    todo, seen = [node], {node.id}
+    while todo:
+        now = todo.pop(0)
+        if now.do is Do.WAIT:
+            _, file, line = now.frames[-1]
+            found = _WAIT.search(linecache.getline(file, line))
+            return found[1] if found else ""
+        for successor in now.successors():
+            if successor.id not in seen and not successor.begins_step:
+                seen.add(successor.id)
+                todo.append(successor)
+    return ""
 
 
 def _signed(byte: np.uint8) -> int:

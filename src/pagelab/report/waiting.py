@@ -17,12 +17,11 @@ def waiting_story(trail: Trail, words: Words) -> Story:
     points: dict[int, Point] = {}
     clauses = []
     for thread in waiting(trail):
-        wanted = trail.waits(trail.states[-1], thread)
-        clause = f"{trail.who(thread)} waits for {wanted}"
-        taken = taken_by(trail, wanted)
+        clause = f"{trail.who(thread)} {trail.waits(trail.states[-1], thread)}"
+        taken = taken_by(trail, trail.waits_for(trail.states[-1], thread))
         if taken is not None:
             clause += f", which {trail.who(taken.thread)} has ({taken.number})"
-            points[taken.number] = Point(taken.number, taken.thread, "breaks", f"took {wanted}")
+            points[taken.number] = Point(taken.number, taken.thread, "breaks", f"took {taken.changes[0].cell}")
         clauses.append(clause)
     if trail.kind == "lasso":
         turns = sorted({step.thread for step in trail.steps[trail.repeats_from :]})
@@ -37,15 +36,16 @@ def waiting(trail: Trail) -> list[int]:
     found = []
     for thread, named in enumerate(trail.system.threads):
         why = trail.waits(trail.states[-1], thread)
-        if why not in ("", "ended") and (not named.daemon or thread in trail.taking_part()):
+        if why not in ("", "has ended") and (not named.daemon or thread in trail.taking_part()):
             found.append(thread)
     return found
 
 
 def taken_by(trail: Trail, name: str) -> Moved | None:
-    """The step that took what is named, if it is a lock and still held."""
+    """The step that took what is named ("for zone.lock"), if it is a lock and still held."""
     for step in reversed(trail.steps):
         for change in step.changes:
-            if str(change.cell) == name or (change.cell.kind == "irqs" and name == f"CPU {change.cell.row[0]}"):
+            cell = change.cell
+            if name == (f"for CPU {cell.row[0]}" if cell.kind == "irqs" else f"for {cell}"):
                 return step if change.new else None
     return None

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from pagelab.lang.graph import Do
@@ -10,6 +11,9 @@ from pagelab.lang.graph import Do
 if TYPE_CHECKING:
     from pagelab.lang.stepped import System
     from pagelab.report.trail import Cell, Change, Moved, Read, Trail
+
+#: Lines that end a section by themselves.
+_ENDS = re.compile(r"\b(unlock|local_irq_enable)\(")
 
 
 class Words:
@@ -26,11 +30,11 @@ class Words:
         return str(cell)
 
     def effect(self, step: Moved) -> str:
-        """What a step did, for a row of a diagram."""
+        """What a step did, for a row of a diagram: ``=`` what was read, ``→`` what was changed."""
         parts = [self._read(step, read) for read in step.reads]
         parts += [self.changed(change) for change in step.changes if not self._is_taken(step, change)]
-        if not parts and step.node.do is Do.STORE:
-            parts.append("changes nothing")
+        if not parts and step.node.do in (Do.STORE, Do.ATOMIC):
+            parts.append("unchanged")
         if step.fault:
             parts.append(f"fails: {step.fault}")
         return ", ".join(parts)
@@ -39,10 +43,17 @@ class Words:
     def _is_taken(step: Moved, change: Change) -> bool:
         return step.node.do is Do.TRYLOCK and change.cell.kind == "lock"
 
+    @staticmethod
+    def source(step: Moved) -> str:
+        """The line of the source; the end of a section has none of its own."""
+        source = step.told.source
+        ends = (Do.UNLOCK, Do.IRQS_ON)
+        return "end of the section" if step.node.do in ends and not _ENDS.search(source) else source
+
     def _read(self, step: Moved, read: Read) -> str:
         if step.node.do is Do.TRYLOCK:
             return f"{'does not get' if read.value else 'gets'} {self.cell(read.cell)}"
-        return f"reads {self.cell(read.cell)} = {self.value(read.cell, read.value)}"
+        return f"{self.cell(read.cell)} = {self.value(read.cell, read.value)}"
 
     def changed(self, change: Change) -> str:
         """What a change is, in the present."""
