@@ -10,8 +10,6 @@ wait in a ring until the cache lines that they need have come in.
 ``shared`` is an array of 64-bit numbers for all workers, ``own`` one for each, indexed by the names below.
 """
 
-# ruff: noqa: SIM110 (numba knows no generator expressions)
-
 from __future__ import annotations
 
 from typing import Any
@@ -68,68 +66,21 @@ from pagelab.check.raw import (
     call_step,
     compiled,
     fetch_add,
-    inlined,
+    get,
+    hashing,
     load8,
     load16,
     load32,
     load64,
     prefetch,
+    put,
     store16,
     store32,
     store64,
     swap_zero,
 )
+from pagelab.check.words import copy_state, hash_state, same_state, slot_of
 from pagelab.lang.stepped_text import BLOCKED, ENDED, FAULTED, MORE_CHOICES, NO_CHOICE
-
-_MULTIPLY_A, _MULTIPLY_B = 0xFF51AFD7ED558CCD, 0xC4CEB9FE1A85EC53
-
-
-@inlined
-def _get(block: Any, name: Any) -> Any:
-    return int64(load64(block + 8 * name))
-
-
-@inlined
-def _put(block: Any, name: Any, value: Any) -> None:
-    store64(block + 8 * name, uint64(value))
-
-
-@inlined
-def _copy(target: Any, source: Any, words: Any) -> None:
-    for k in range(words):
-        store64(target + 8 * k, load64(source + 8 * k))
-
-
-@inlined
-def _same(one: Any, other: Any, words: Any) -> Any:
-    for k in range(words):
-        if load64(one + 8 * k) != load64(other + 8 * k):
-            return False
-    return True
-
-
-@inlined
-def hash_state(state: Any, words: Any) -> Any:
-    """A 64-bit hash, in two lanes that do not wait for each other."""
-    a, b = uint64(0x9E3779B97F4A7C15), uint64(0xD1B54A32D192ED03)
-    k = 0
-    while k + 1 < words:
-        a = (a ^ load64(state + 8 * k)) * uint64(_MULTIPLY_A)
-        b = (b ^ load64(state + 8 * k + 8)) * uint64(_MULTIPLY_B)
-        a ^= a >> uint64(32)
-        b ^= b >> uint64(29)
-        k += 2
-    if k < words:
-        a = (a ^ load64(state + 8 * k)) * uint64(_MULTIPLY_A)
-        a ^= a >> uint64(32)
-    h = (a ^ (b << uint64(17)) ^ (b >> uint64(47))) * uint64(_MULTIPLY_B)
-    return h ^ (h >> uint64(31))
-
-
-@inlined
-def _slot_of(tag: Any, slots: Any) -> Any:
-    """Where the search for a slot begins: slots are ordered like hashes, so that a larger table is filled in order."""
-    return int64((tag * uint64(slots)) >> uint64(32))
 
 
 @compiled
@@ -138,7 +89,7 @@ def rehash(old: Any, old_slots: Any, new: Any, new_slots: Any) -> Any:
     for i in range(old_slots):
         entry = load64(old + 8 * i)
         if entry != 0:
-            slot = _slot_of(entry >> uint64(32), new_slots)
+            slot = slot_of(entry >> uint64(32), new_slots)
             while load64(new + 8 * slot) != 0:
                 slot += 1
                 if slot == new_slots:
@@ -147,42 +98,43 @@ def rehash(old: Any, old_slots: Any, new: Any, new_slots: Any) -> Any:
     return 0
 
 
-@inlined
-def _note(own: Any, which: Any, state: Any, thread: Any, choice: Any, result: Any) -> None:
+@compiled
+def _note(own: Any, which: Any, state: Any, thread: Any, choice: Any, result: Any) -> Any:
     """Remember the first violation of its kind."""
-    at = _get(own, FOUND) + 8 * FOUND_WORDS * which
+    at = get(own, FOUND) + 8 * FOUND_WORDS * which
     if load64(at) == 0:
-        _put(own, NOTED, _get(own, NOTED) + 1)
+        put(own, NOTED, get(own, NOTED) + 1)
         store64(at, uint64(1))
         store64(at + 8, uint64(state))
         store64(at + 16, uint64(thread))
         store64(at + 24, uint64(choice))
         store64(at + 32, uint64(result))
+    return 0
 
 
-@inlined
+@hashing
 def _touched(shared: Any, state: Any, thread: Any) -> Any:
     """The properties that a thread's next step may change, as bits."""
-    pc = int64(load16(state + int64(load16(_get(shared, BASES) + 2 * thread))))
-    return uint64(load32(_get(shared, TOUCHED) + 4 * (thread * _get(shared, STOPS) + pc)))
+    pc = int64(load16(state + int64(load16(get(shared, BASES) + 2 * thread))))
+    return uint64(load32(get(shared, TOUCHED) + 4 * (thread * get(shared, STOPS) + pc)))
 
 
-@inlined
+@compiled
 def _is_safe(shared: Any, state: Any, thread: Any, threads: Any) -> Any:
     """Whether nothing that others may do before it matters to the next step of a thread, nor it to them."""
-    bases, pcs = _get(shared, BASES), _get(shared, STOPS)
+    bases, pcs = get(shared, BASES), get(shared, STOPS)
     pc = int64(load16(state + int64(load16(bases + 2 * thread))))
-    actor = int64(load16(_get(shared, ACTOR) + 2 * (thread * pcs + pc)))
+    actor = int64(load16(get(shared, ACTOR) + 2 * (thread * pcs + pc)))
     if actor == 0:
-        return False
-    row = _get(shared, SAFE) + actor * _get(shared, OTHERS)
-    other = _get(shared, OTHER)
+        return 0
+    row = get(shared, SAFE) + actor * get(shared, OTHERS)
+    other = get(shared, OTHER)
     for u in range(threads):
         if u != thread:
             pc = int64(load16(state + int64(load16(bases + 2 * u))))
             if load8(row + int64(load16(other + 2 * (u * pcs + pc)))) == 0:
-                return False
-    return True
+                return 0
+    return 1
 
 
 @compiled
@@ -191,7 +143,7 @@ def follow(shared: Any, state: Any, last: Any, counts: Any) -> Any:
 
     ``counts``: its first number becomes how many steps were taken, its second the properties that they may change.
     """
-    threads, step = _get(shared, THREADS), _get(shared, STEP)
+    threads, step = get(shared, THREADS), get(shared, STEP)
     taken = 0
     touched = uint64(0)
     thread = last
@@ -209,7 +161,7 @@ def follow(shared: Any, state: Any, last: Any, counts: Any) -> Any:
                 taken += 1
                 touched |= bits
                 if result >= FAULTED:
-                    _put(counts, 0, taken)
+                    put(counts, 0, taken)
                     return result
                 moved = True
                 break
@@ -218,7 +170,7 @@ def follow(shared: Any, state: Any, last: Any, counts: Any) -> Any:
                 thread = 0
         if not moved:
             break
-    _put(counts, 0, taken)
+    put(counts, 0, taken)
     store64(counts + 8, touched)
     return int64(0)
 
@@ -226,17 +178,17 @@ def follow(shared: Any, state: Any, last: Any, counts: Any) -> Any:
 @compiled
 def flush(shared: Any, own: Any, pending: Any) -> Any:
     """Look up the successors in the ring, in order, and store those that are new."""
-    words, arena = _get(shared, WORDS), _get(shared, ARENA)
-    table, slots = _get(shared, TABLE), _get(shared, SLOTS)
-    ring, number = _get(own, RING), _get(own, NUMBER)
-    alone = _get(shared, WORKERS) == 1
+    words, arena = get(shared, WORDS), get(shared, ARENA)
+    table, slots = get(shared, TABLE), get(shared, SLOTS)
+    ring, number = get(own, RING), get(own, NUMBER)
+    alone = get(shared, WORKERS) == 1
     stride = 8 * (words + RING_ENTRY_WORDS)
     for e in range(pending):
         entry = load64(table + 8 * int64(load64(ring + e * stride)))
         if entry >> uint64(32) == load64(ring + e * stride + 8):
             prefetch(arena + (int64(entry & uint64(0xFFFFFFFF)) - 1) * words * 8)
-    count = _get(own, COUNT)
-    first = number * _get(shared, REGION)
+    count = get(own, COUNT)
+    first = number * get(shared, REGION)
     for e in range(pending):
         at = ring + e * stride
         slot, tag = int64(load64(at)), load64(at + 8)
@@ -247,7 +199,7 @@ def flush(shared: Any, own: Any, pending: Any) -> Any:
             entry = load64(table + 8 * slot)
             if entry == 0:
                 if not written:
-                    _copy(arena + i * words * 8, state, words)
+                    copy_state(arena + i * words * 8, state, words)
                     written = True
                 new = (tag << uint64(32)) | uint64(i + 1)
                 if alone:
@@ -255,13 +207,13 @@ def flush(shared: Any, own: Any, pending: Any) -> Any:
                 else:
                     entry = swap_zero(table + 8 * slot, new)
                 if entry == 0:
-                    store32(_get(shared, PARENT) + 4 * i, load64(at + 16))
-                    store16(_get(shared, VIA) + 2 * i, load64(at + 24))
+                    store32(get(shared, PARENT) + 4 * i, load64(at + 16))
+                    store16(get(shared, VIA) + 2 * i, load64(at + 24))
                     ask = load64(at + 32)
                     k = 0
                     while ask != 0:
                         if ask & uint64(1) != 0:
-                            verdict = call_step(_get(shared, GOOD), state, k, 0)
+                            verdict = call_step(get(shared, GOOD), state, k, 0)
                             if verdict != 1:
                                 _note(own, k, i, 0, 0, verdict)
                         ask >>= uint64(1)
@@ -270,24 +222,24 @@ def flush(shared: Any, own: Any, pending: Any) -> Any:
                     break
             if entry >> uint64(32) == tag:
                 other = arena + (int64(entry & uint64(0xFFFFFFFF)) - 1) * words * 8
-                if _same(other, state, words):
+                if same_state(other, state, words):
                     break
             slot += 1
             if slot == slots:
                 slot = 0
-    _put(own, COUNT, count)
+    put(own, COUNT, count)
     return 0
 
 
 @compiled
 def expand(shared: Any, own: Any, i: Any, pending: Any) -> Any:
     """Put the successors of state ``i`` into the ring; how many are in it then."""
-    words, slots, table = _get(shared, WORDS), _get(shared, SLOTS), _get(shared, TABLE)
-    step, threads, invariants = _get(shared, STEP), _get(shared, THREADS), _get(shared, INVARIANTS)
-    ring = _get(own, RING)
+    words, slots, table = get(shared, WORDS), get(shared, SLOTS), get(shared, TABLE)
+    step, threads, invariants = get(shared, STEP), get(shared, THREADS), get(shared, INVARIANTS)
+    ring = get(own, RING)
     stride = 8 * (words + RING_ENTRY_WORDS)
-    source = _get(shared, ARENA) + i * words * 8
-    reduced = _get(shared, REDUCED)
+    source = get(shared, ARENA) + i * words * 8
+    reduced = get(shared, REDUCED)
     transitions = enabled = waiting = 0
     for t in range(threads):
         choice = 0
@@ -295,11 +247,11 @@ def expand(shared: Any, own: Any, i: Any, pending: Any) -> Any:
         while True:
             at = ring + pending * stride
             state = at + 8 * RING_ENTRY_WORDS
-            _copy(state, source, words)
+            copy_state(state, source, words)
             result = call_step(step, state, t, choice)
             if result == BLOCKED:
-                idle = int64(load16(_get(shared, IDLE) + 2 * t))
-                if idle == NEVER_IDLE or idle != int64(load16(source + int64(load16(_get(shared, BASES) + 2 * t)))):
+                idle = int64(load16(get(shared, IDLE) + 2 * t))
+                if idle == NEVER_IDLE or idle != int64(load16(source + int64(load16(get(shared, BASES) + 2 * t)))):
                     waiting += 1
                 break
             if result in (ENDED, NO_CHOICE):
@@ -313,14 +265,14 @@ def expand(shared: Any, own: Any, i: Any, pending: Any) -> Any:
             bits = touched
             if reduced != 0:
                 failed = follow(shared, state, t, at)
-                transitions += _get(at, 0)
+                transitions += get(at, 0)
                 bits = touched | load64(at + 8)
                 if failed >= FAULTED:
                     _note(own, invariants + 1 + failed - FAULTED, i, t, choice, failed)
             if failed == 0:
                 h = hash_state(state, words)
                 tag = h >> uint64(32)
-                slot = _slot_of(tag, slots)
+                slot = slot_of(tag, slots)
                 prefetch(table + 8 * slot)
                 store64(at, uint64(slot))
                 store64(at + 8, tag)
@@ -336,72 +288,72 @@ def expand(shared: Any, own: Any, i: Any, pending: Any) -> Any:
             choice += 1
     if enabled == 0:
         if waiting == 0:
-            _put(own, FINISHED, _get(own, FINISHED) + 1)
+            put(own, FINISHED, get(own, FINISHED) + 1)
         else:
-            _put(own, DEADLOCKS, _get(own, DEADLOCKS) + 1)
+            put(own, DEADLOCKS, get(own, DEADLOCKS) + 1)
             _note(own, invariants, i, 0, 0, 0)
-    _put(own, TRANSITIONS, _get(own, TRANSITIONS) + transitions)
+    put(own, TRANSITIONS, get(own, TRANSITIONS) + transitions)
     return pending
 
 
 @compiled
 def begin(shared: Any, own: Any) -> Any:
     """Store the state in the first entry of the ring after its safe steps; 0, or what a step that faulted returned."""
-    words, at = _get(shared, WORDS), _get(own, RING)
+    words, at = get(shared, WORDS), get(own, RING)
     state = at + 8 * RING_ENTRY_WORDS
     failed = int64(0)
-    if _get(shared, REDUCED) != 0:
+    if get(shared, REDUCED) != 0:
         failed = follow(shared, state, 0, at)
-        _put(own, TRANSITIONS, _get(at, 0))
+        put(own, TRANSITIONS, get(at, 0))
     if failed >= FAULTED:
-        _note(own, _get(shared, INVARIANTS) + 1 + failed - FAULTED, 0, 0, 0, failed)
+        _note(own, get(shared, INVARIANTS) + 1 + failed - FAULTED, 0, 0, 0, failed)
         return failed
     tag = hash_state(state, words) >> uint64(32)
-    store64(at, uint64(_slot_of(tag, _get(shared, SLOTS))))
+    store64(at, uint64(slot_of(tag, get(shared, SLOTS))))
     store64(at + 8, tag)
     store64(at + 16, uint64(0))
     store64(at + 24, uint64(0))
-    store64(at + 32, (uint64(1) << uint64(_get(shared, INVARIANTS))) - uint64(1))
+    store64(at + 32, (uint64(1) << uint64(get(shared, INVARIANTS))) - uint64(1))
     flush(shared, own, 1)
     return failed
 
 
-@inlined
+@compiled
 def _next_chunk(shared: Any, own: Any) -> Any:
     """Get some states of this level to expand; False if there are none left."""
-    workers, number = _get(shared, WORKERS), _get(own, NUMBER)
+    workers, number = get(shared, WORKERS), get(own, NUMBER)
     for k in range(workers):
         region = number + k
         if region >= workers:
             region -= workers
-        end = _get(shared, ENDS + region)
-        if _get(shared, CURSORS + region) < end:
+        end = get(shared, ENDS + region)
+        if get(shared, CURSORS + region) < end:
             begin = fetch_add(shared + 8 * (CURSORS + region), STATE_CHUNK)
             if begin < end:
-                _put(own, CHUNK, begin)
-                _put(own, CHUNK_END, min(begin + STATE_CHUNK, end))
-                return True
-    return False
+                put(own, CHUNK, begin)
+                put(own, CHUNK_END, min(begin + STATE_CHUNK, end))
+                return 1
+    return 0
 
 
 @compiled
 def explore(shared: Any, own: Any) -> Any:
     """Expand states of this level: all of them (DONE), or until there is no room (FULL) or no budget (PAUSED) left."""
-    budget, limit = _get(own, BUDGET), _get(own, LIMIT)
+    budget, limit = get(own, BUDGET), get(own, LIMIT)
     pending = 0
     outcome = int64(DONE)
     while True:
         if budget == 0:
             outcome = int64(PAUSED)
             break
-        if _get(own, COUNT) + RING_SIZE > limit:
+        if get(own, COUNT) + RING_SIZE > limit:
             outcome = int64(FULL)
             break
-        if _get(own, CHUNK) == _get(own, CHUNK_END) and not _next_chunk(shared, own):
+        if get(own, CHUNK) == get(own, CHUNK_END) and not _next_chunk(shared, own):
             break
-        i = _get(own, CHUNK)
+        i = get(own, CHUNK)
         pending = expand(shared, own, i, pending)
-        _put(own, CHUNK, i + 1)
+        put(own, CHUNK, i + 1)
         budget -= 1
     flush(shared, own, pending)
     return outcome

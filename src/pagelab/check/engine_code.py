@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from llvmlite import binding
 
 #: Sources whose change makes the cached code useless, besides those of the module that was compiled.
-SOURCES = ("engine.py", "engine_layout.py", "raw.py", "../lang/stepped_text.py")
+SOURCES = ("engine_layout.py", "raw.py", "words.py", "../lang/stepped_text.py")
 #: By module below pagelab.check the functions that are called from outside, with their number of parameters.  A module
 #: is compiled when one of its functions is first asked for; its layout is in the module of that name.
 FUNCTIONS = {
@@ -72,7 +72,6 @@ def _compile(module_name: str, machine: binding.TargetMachine) -> bytes:
     for name, parameters in FUNCTIONS[module_name].items():
         dispatcher = getattr(module, name)
         signature = types.int64(*[types.int64] * parameters)
-        dispatcher.compile(signature)
         compiled = dispatcher.overloads[tuple(signature.args)]
         text = compiled.library.get_llvm_str().replace(compiled.fndesc.llvm_func_name, f"pagelab_{name}")
         part = llvm.parse_assembly(text)

@@ -29,7 +29,7 @@ def cores() -> int:
 
 def explore(
     system: System,
-    initial: npt.NDArray[uint8],
+    initial: npt.NDArray[uint8] | bytearray,
     *,
     unreduced: bool = False,
     go_on: bool = False,
@@ -59,7 +59,8 @@ def explore(
         return search(max_states, False)
     if sum(len(slots.entries) for slots in system.slots) > SMALL_PROGRAMS:
         first = search(min(WORTH_REDUCING, max_states), False)
-        if first.verdict != "inconclusive" or first.states < min(WORTH_REDUCING, max_states) or first.interrupted:
+        through = first.complete if go_on else first.verdict != "inconclusive"
+        if through or first.states < min(WORTH_REDUCING, max_states) or first.interrupted:
             return first
         if first.states >= max_states:
             return first

@@ -46,7 +46,7 @@ def fewest_preemptions(system: System, initial: npt.NDArray[uint8], states: int,
         at.ABLE: len(system.threads),
     }
     memory = {name: Reserved(size) for name, size in sizes.items()}
-    memory[at.ARENA].write(0, initial.tobytes())
+    memory[at.ARENA].write(0, bytes(initial))
     daemons = Bytes(bytes(thread.daemon for thread in system.threads))
     block = Block(at.BLOCK_WORDS)
     for name, reserved in memory.items():

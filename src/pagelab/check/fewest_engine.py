@@ -10,7 +10,6 @@ from typing import Any
 
 from numba import int64, uint64
 
-from pagelab.check.engine import _copy, _get, _put, _same, hash_state
 from pagelab.check.fewest_layout import (
     ABLE,
     ARENA,
@@ -37,65 +36,67 @@ from pagelab.check.fewest_layout import (
     VIA,
     WORDS,
 )
-from pagelab.check.raw import call_step, compiled, inlined, load8, load32, store8, store16, store32, store64
+from pagelab.check.raw import call_step, compiled, get, load8, load32, put, store8, store16, store32, store64
+from pagelab.check.words import copy_state, hash_state, same_state
 from pagelab.lang.stepped_text import BLOCKED, ENDED, FAULTED, MORE_CHOICES, NO_CHOICE
 
 
-@inlined
+@compiled
 def _push(block: Any, size: Any, key: Any, node: Any) -> Any:
-    heap, keys = _get(block, HEAP), _get(block, KEYS)
+    heap, keys = get(block, HEAP), get(block, KEYS)
     i = size
     while i > 0:
         up = (i - 1) >> 1
-        if _get(keys, up) <= key:
+        if get(keys, up) <= key:
             break
-        _put(keys, i, _get(keys, up))
-        _put(heap, i, _get(heap, up))
+        put(keys, i, get(keys, up))
+        put(heap, i, get(heap, up))
         i = up
-    _put(keys, i, key)
-    _put(heap, i, node)
+    put(keys, i, key)
+    put(heap, i, node)
     return size + 1
 
 
-@inlined
+@compiled
 def _pop(block: Any, size: Any) -> Any:
     """Take out the smallest, which the caller has read from the front."""
-    heap, keys = _get(block, HEAP), _get(block, KEYS)
+    heap, keys = get(block, HEAP), get(block, KEYS)
     size -= 1
-    key, node = _get(keys, size), _get(heap, size)
+    key, node = get(keys, size), get(heap, size)
     i = 0
     while True:
         down = 2 * i + 1
         if down >= size:
             break
-        if down + 1 < size and _get(keys, down + 1) < _get(keys, down):
+        if down + 1 < size and get(keys, down + 1) < get(keys, down):
             down += 1
-        if _get(keys, down) >= key:
+        if get(keys, down) >= key:
             break
-        _put(keys, i, _get(keys, down))
-        _put(heap, i, _get(heap, down))
+        put(keys, i, get(keys, down))
+        put(heap, i, get(heap, down))
         i = down
-    _put(keys, i, key)
-    _put(heap, i, node)
+    put(keys, i, key)
+    put(heap, i, node)
     return size
 
 
-@inlined
-def _result(block: Any, state: Any, thread: Any, choice: Any) -> None:
+@compiled
+def _result(block: Any, state: Any, thread: Any, choice: Any) -> Any:
     """The node before the violation, the thread and the choice of the last step (-1: the state itself is bad)."""
-    _put(block, RESULT, state)
-    _put(block, RESULT + 1, thread)
-    _put(block, RESULT + 2, choice)
+    put(block, RESULT, state)
+    put(block, RESULT + 1, thread)
+    put(block, RESULT + 2, choice)
+    return 0
 
 
-@inlined
+@compiled
 def _find(block: Any, at: Any, words: Any, new: Any) -> Any:
     """The node whose state is at an address; ``new`` if there was none, and from now on there is."""
-    table, arena, mask = _get(block, TABLE), _get(block, ARENA), _get(block, MASK)
+    table, arena, mask = get(block, TABLE), get(block, ARENA), get(block, MASK)
     slot = int64(hash_state(at, words) & uint64(mask))
     node = int64(load32(table + 4 * slot)) - 1
     while node >= 0:
-        if _same(arena + node * words * 8, at, words):
+        if same_state(arena + node * words * 8, at, words):
             return node
         slot = (slot + 1) & mask
         node = int64(load32(table + 4 * slot)) - 1
@@ -106,8 +107,8 @@ def _find(block: Any, at: Any, words: Any, new: Any) -> Any:
 @compiled
 def bad_state(block: Any, state: Any) -> Any:
     """1 if an invariant does not hold, else 0."""
-    good = _get(block, GOOD)
-    for k in range(_get(block, INVARIANTS)):
+    good = get(block, GOOD)
+    for k in range(get(block, INVARIANTS)):
         if call_step(good, state, k, 0) != 1:
             return int64(1)
     return int64(0)
@@ -116,11 +117,11 @@ def bad_state(block: Any, state: Any) -> Any:
 @compiled
 def who_can(block: Any, source: Any, scratch: Any) -> Any:
     """Note which threads can take a step from a state; -1 if none can and one of them should."""
-    words, threads, step = _get(block, WORDS), _get(block, THREADS), _get(block, STEP)
-    able, daemons = _get(block, ABLE), _get(block, DAEMONS)
+    words, threads, step = get(block, WORDS), get(block, THREADS), get(block, STEP)
+    able, daemons = get(block, ABLE), get(block, DAEMONS)
     waiting = enabled = int64(0)
     for t in range(threads):
-        _copy(scratch, source, words)
+        copy_state(scratch, source, words)
         result = call_step(step, scratch, t, 0)
         can = result not in (BLOCKED, ENDED, NO_CHOICE)
         store8(able + t, uint64(can))
@@ -134,27 +135,27 @@ def who_can(block: Any, source: Any, scratch: Any) -> Any:
 @compiled
 def fewest(block: Any) -> Any:
     """From the state at the start of the arena, one word longer for the thread that took the last step."""
-    words, threads, step = _get(block, WORDS), _get(block, THREADS), _get(block, STEP)
-    arena, cost, able = _get(block, ARENA), _get(block, COST), _get(block, ABLE)
-    parent, via = _get(block, PARENT), _get(block, VIA)
-    capacity = _get(block, CAPACITY)
+    words, threads, step = get(block, WORDS), get(block, THREADS), get(block, STEP)
+    arena, cost, able = get(block, ARENA), get(block, COST), get(block, ABLE)
+    parent, via = get(block, PARENT), get(block, VIA)
+    capacity = get(block, CAPACITY)
     cheapest_fault = int64(INFINITE)
     store64(arena + 8 * (words - 1), uint64(threads))  # nobody yet
     _find(block, arena, words, 0)
-    _put(cost, 0, 0)
+    put(cost, 0, 0)
     count = int64(1)
     size = _push(block, int64(0), int64(0), int64(0))
     while size > 0:
-        i, key = _get(_get(block, HEAP), 0), _get(_get(block, KEYS), 0)
+        i, key = get(get(block, HEAP), 0), get(get(block, KEYS), 0)
         if cheapest_fault <= key:
             return int64(FOUND)  # nothing cheaper waits
         size = _pop(block, size)
-        if key != _get(cost, i):
+        if key != get(cost, i):
             continue  # a cheaper way was found meanwhile
         if count + threads * 8 + 8 >= capacity or size + threads * 8 + 8 >= 2 * capacity:
             return int64(FULL)
         source, scratch = arena + i * words * 8, arena + count * words * 8
-        last = _get(source, words - 1)
+        last = get(source, words - 1)
         if bad_state(block, source) != 0 or who_can(block, source, scratch) < 0:
             _result(block, i, -1, 0)
             return int64(FOUND)
@@ -169,7 +170,7 @@ def fewest(block: Any) -> Any:
             choice = 0
             while True:
                 at = arena + count * words * 8
-                _copy(at, source, words)
+                copy_state(at, source, words)
                 outcome = call_step(step, at, t, choice)
                 if outcome in (BLOCKED, ENDED, NO_CHOICE):
                     break
@@ -178,13 +179,13 @@ def fewest(block: Any) -> Any:
                         cheapest_fault = price
                         _result(block, i, t, choice)
                     break
-                _put(at, words - 1, t)
+                put(at, words - 1, t)
                 node = _find(block, at, words, count)
                 if node == count:
-                    _put(cost, node, INFINITE)
+                    put(cost, node, INFINITE)
                     count += 1
-                if price < _get(cost, node):
-                    _put(cost, node, price)
+                if price < get(cost, node):
+                    put(cost, node, price)
                     store32(parent + 4 * node, uint64(i))
                     store16(via + 2 * node, uint64(t + 256 * choice))
                     size = _push(block, size, price, node)

@@ -10,7 +10,6 @@ from typing import Any
 
 from numba import int64, uint64
 
-from pagelab.check.engine import _copy, _get, _put, _same, _slot_of, hash_state
 from pagelab.check.liveness_layout import (
     ARENA,
     COULD,
@@ -59,14 +58,17 @@ from pagelab.check.liveness_layout import (
 from pagelab.check.raw import (
     call_step,
     compiled,
+    get,
     inlined,
     load16,
     load32,
     load64,
+    put,
     store16,
     store32,
     store64,
 )
+from pagelab.check.words import copy_state, hash_state, same_state, slot_of
 from pagelab.lang.stepped_text import BLOCKED, ENDED, FAULTED, MORE_CHOICES, NO_CHOICE
 
 
@@ -83,9 +85,9 @@ def _put32(array: Any, i: Any, value: Any) -> None:
 @inlined
 def _find(graph: Any, state: Any) -> Any:
     """The number of a state, or -1 if it was not stored."""
-    words, arena, table, slots = _get(graph, WORDS), _get(graph, ARENA), _get(graph, TABLE), _get(graph, SLOTS)
+    words, arena, table, slots = get(graph, WORDS), get(graph, ARENA), get(graph, TABLE), get(graph, SLOTS)
     tag = hash_state(state, words) >> uint64(32)
-    slot = _slot_of(tag, slots)
+    slot = slot_of(tag, slots)
     found = int64(-1)
     while True:
         entry = load64(table + 8 * slot)
@@ -93,7 +95,7 @@ def _find(graph: Any, state: Any) -> Any:
             break
         if entry >> uint64(32) == tag:
             number = int64(entry & uint64(0xFFFFFFFF)) - 1
-            if _same(arena + number * words * 8, state, words):
+            if same_state(arena + number * words * 8, state, words):
                 found = number
                 break
         slot += 1
@@ -105,31 +107,31 @@ def _find(graph: Any, state: Any) -> Any:
 @compiled
 def link(graph: Any, scratch: Any, budget: Any) -> Any:
     """Find the edges of up to ``budget`` more states.  FULL: the next state has a successor that was not stored."""
-    words, step, threads = _get(graph, WORDS), _get(graph, STEP), _get(graph, THREADS)
-    offsets, targets, vias = _get(graph, OFFSETS), _get(graph, TARGETS), _get(graph, VIAS)
-    states, room = _get(graph, STATES), _get(graph, ROOM)
-    i = _get(graph, LINKED)
+    words, step, threads = get(graph, WORDS), get(graph, STEP), get(graph, THREADS)
+    offsets, targets, vias = get(graph, OFFSETS), get(graph, TARGETS), get(graph, VIAS)
+    states, room = get(graph, STATES), get(graph, ROOM)
+    i = get(graph, LINKED)
     stop = min(i + budget, states)
-    edges = _get(offsets, i)
+    edges = get(offsets, i)
     complete = True
     while i < stop and complete:
-        source = _get(graph, ARENA) + i * words * 8
+        source = get(graph, ARENA) + i * words * 8
         enabled = int64(0)
         for t in range(threads):
             choice = 0
             while complete:
-                _copy(scratch, source, words)
+                copy_state(scratch, source, words)
                 result = call_step(step, scratch, t, choice)
                 if result in (BLOCKED, ENDED, NO_CHOICE):
                     break
                 enabled |= int64(1) << t
                 if result >= FAULTED:
-                    if _get(graph, FAULTS) == 0:
-                        _put(graph, FAULT_STATE, i)
-                        _put(graph, FAULT_THREAD, t)
-                        _put(graph, FAULT_CHOICE, choice)
-                        _put(graph, FAULT_RESULT, result)
-                    _put(graph, FAULTS, _get(graph, FAULTS) + 1)
+                    if get(graph, FAULTS) == 0:
+                        put(graph, FAULT_STATE, i)
+                        put(graph, FAULT_THREAD, t)
+                        put(graph, FAULT_CHOICE, choice)
+                        put(graph, FAULT_RESULT, result)
+                    put(graph, FAULTS, get(graph, FAULTS) + 1)
                     break
                 target = _find(graph, scratch)
                 if target < 0 or edges == room:
@@ -142,10 +144,10 @@ def link(graph: Any, scratch: Any, budget: Any) -> Any:
                     break
                 choice += 1
         if complete:
-            _put32(_get(graph, ENABLED), i, enabled)
+            _put32(get(graph, ENABLED), i, enabled)
             i += 1
-            _put(offsets, i, edges)
-    _put(graph, LINKED, i)
+            put(offsets, i, edges)
+    put(graph, LINKED, i)
     if not complete:
         return int64(FULL)
     return int64(DONE) if i == states else int64(PAUSED)
@@ -159,7 +161,7 @@ def components(graph: Any, region: Any, component: Any, index: Any, low: Any, st
     ``component``: 32 bits a state, 0 at first.  The rest is scratch: 32 bits a state, of which ``index`` is 0 at first,
     and 64 bits a state for ``edge``.
     """
-    states, offsets, targets = _get(graph, STATES), _get(graph, OFFSETS), _get(graph, TARGETS)
+    states, offsets, targets = get(graph, STATES), get(graph, OFFSETS), get(graph, TARGETS)
     found = visited = on_stack = 0
     for root in range(states):
         if _get32(region, root) == 0 or _get32(index, root) != 0:
@@ -175,12 +177,12 @@ def components(graph: Any, region: Any, component: Any, index: Any, low: Any, st
                 on_stack += 1
                 _put32(calls, depth, entering)
                 depth += 1
-                _put(edge, entering, _get(offsets, entering))
+                put(edge, entering, get(offsets, entering))
                 entering = int64(-1)
             v = _get32(calls, depth - 1)
-            e = _get(edge, v)
-            if e < _get(offsets, v + 1):
-                _put(edge, v, e + 1)
+            e = get(edge, v)
+            if e < get(offsets, v + 1):
+                put(edge, v, e + 1)
                 w = _get32(targets, e)
                 if _get32(region, w) != _get32(region, v):
                     continue
@@ -212,11 +214,11 @@ def _seen(search: Any, status: Any, thread: Any, state: Any) -> Any:
     The lowest: who took a step; then who waited for something else than its turn; who could have taken a step; who
     could have, after waiting in a queue.  What does not matter any more is left out.
     """
-    everybody = _get(search, EVERYBODY)
+    everybody = get(search, EVERYBODY)
     stepped = (status & 0xFF) | ((int64(1) << thread) if thread >= 0 else int64(0))
-    in_turn = ((status >> 24) | _get32(_get(search, IN_TURN), state)) & everybody & ~stepped
-    otherwise = (((status >> 8) & 0xFF) | _get32(_get(search, OTHERWISE), state)) & everybody & ~stepped & ~in_turn
-    could = ((status >> 16) & 0xFF) | _get32(_get(search, COULD), state)
+    in_turn = ((status >> 24) | _get32(get(search, IN_TURN), state)) & everybody & ~stepped
+    otherwise = (((status >> 8) & 0xFF) | _get32(get(search, OTHERWISE), state)) & everybody & ~stepped & ~in_turn
+    could = ((status >> 16) & 0xFF) | _get32(get(search, COULD), state)
     could &= everybody & ~stepped & ~in_turn & ~otherwise
     return stepped | (otherwise << 8) | (could << 16) | (in_turn << 24)
 
@@ -224,7 +226,7 @@ def _seen(search: Any, status: Any, thread: Any, state: Any) -> Any:
 @inlined
 def _enter(search: Any, key: Any, parent: Any, step: Any) -> None:
     """Append an entry unless it is known; whether there is room, the caller has made sure."""
-    seen, mask = _get(search, SEEN), _get(search, SEEN_SLOTS) - 1
+    seen, mask = get(search, SEEN), get(search, SEEN_SLOTS) - 1
     h = key * uint64(0x9E3779B97F4A7C15)
     slot = int64((h ^ (h >> uint64(32))) & uint64(mask))
     while True:
@@ -234,13 +236,13 @@ def _enter(search: Any, key: Any, parent: Any, step: Any) -> None:
         if there == 0:
             break
         slot = (slot + 1) & mask
-    used = _get(search, USED)
+    used = get(search, USED)
     store64(seen + 8 * slot, key)
-    store64(_get(search, KEYS) + 8 * used, key)
-    _put32(_get(search, PARENTS), used, parent)
-    store16(_get(search, STEPS) + 2 * used, uint64(step))
-    _put32(_get(search, PLACES), used, slot)
-    _put(search, USED, used + 1)
+    store64(get(search, KEYS) + 8 * used, key)
+    _put32(get(search, PARENTS), used, parent)
+    store16(get(search, STEPS) + 2 * used, uint64(step))
+    _put32(get(search, PLACES), used, slot)
+    put(search, USED, used + 1)
 
 
 @compiled
@@ -250,28 +252,28 @@ def round_trip(graph: Any, search: Any, start: Any, bound: Any) -> Any:
     Breadth first over pairs of a state and what threads have seen on the way.  Fair: who could take a step on the way
     takes one, or waits somewhere for something else than its turn; and who waited in a queue and could, takes one.
     """
-    offsets, targets, vias = _get(graph, OFFSETS), _get(graph, TARGETS), _get(graph, VIAS)
-    threads, labels = _get(graph, THREADS), _get(search, LABELS)
-    for i in range(_get(search, USED)):
-        _put(_get(search, SEEN), _get32(_get(search, PLACES), i), 0)
-    _put(search, USED, 0)
+    offsets, targets, vias = get(graph, OFFSETS), get(graph, TARGETS), get(graph, VIAS)
+    threads, labels = get(graph, THREADS), get(search, LABELS)
+    for i in range(get(search, USED)):
+        put(get(search, SEEN), _get32(get(search, PLACES), i), 0)
+    put(search, USED, 0)
     begin = _seen(search, int64(0), int64(-1), start)
     _enter(search, (uint64(begin) << uint64(32)) | uint64(start + 1), 0, 0)
     head = length = 0
     level_end = 1
-    work = _get(search, WORK)
-    while head < _get(search, USED):
+    work = get(search, WORK)
+    while head < get(search, USED):
         if head == level_end:
             length += 1
-            level_end = _get(search, USED)
+            level_end = get(search, USED)
         if length == bound:
             break
-        key = load64(_get(search, KEYS) + 8 * head)
+        key = load64(get(search, KEYS) + 8 * head)
         state, status = int64(key & uint64(0xFFFFFFFF)) - 1, int64(key >> uint64(32))
-        if _get(search, USED) + threads * 256 > _get(search, ENTRIES):
-            _put(search, WORK, work)
+        if get(search, USED) + threads * 256 > get(search, ENTRIES):
+            put(search, WORK, work)
             return int64(NO_ROOM)
-        for e in range(_get(offsets, state), _get(offsets, state + 1)):
+        for e in range(get(offsets, state), get(offsets, state + 1)):
             work += 1
             target = _get32(targets, e)
             if _get32(labels, target) != _get32(labels, start):
@@ -279,13 +281,13 @@ def round_trip(graph: Any, search: Any, start: Any, bound: Any) -> Any:
             via = int64(load16(vias + 2 * e))
             now = _seen(search, status, via & 0xFF, target)
             if target == start and now >> 16 == 0:
-                _put(search, LAST_ENTRY, head)
-                _put(search, LAST_STEP, via)
-                _put(search, WORK, work)
+                put(search, LAST_ENTRY, head)
+                put(search, LAST_STEP, via)
+                put(search, WORK, work)
                 return int64(length + 1)
             _enter(search, (uint64(now) << uint64(32)) | uint64(target + 1), head, via)
         head += 1
-    _put(search, WORK, work)
+    put(search, WORK, work)
     return int64(NONE)
 
 
@@ -300,16 +302,16 @@ def nearest(
     the state before, plus 1; ``via`` 16 bits a state.  The last step and where it comes from are kept for state
     ``states``, one beyond the last.
     """
-    offsets, targets, vias = _get(graph, OFFSETS), _get(graph, TARGETS), _get(graph, VIAS)
+    offsets, targets, vias = get(graph, OFFSETS), get(graph, TARGETS), get(graph, VIAS)
     queue = scratch
-    before = scratch + 4 * (_get(graph, STATES) + 1)
-    end = _get(graph, STATES)
+    before = scratch + 4 * (get(graph, STATES) + 1)
+    end = get(graph, STATES)
     _put32(queue, 0, start)
     head, used = 0, 1
     while head < used:
         state = _get32(queue, head)
         head += 1
-        for e in range(_get(offsets, state), _get(offsets, state + 1)):
+        for e in range(get(offsets, state), get(offsets, state + 1)):
             target = _get32(targets, e)
             if _get32(labels, target) != _get32(labels, start):
                 continue
@@ -333,8 +335,8 @@ def readable(graph: Any, goal: Any, costs: Any) -> Any:
 
     ``costs``: 32 bits for [state, thread], up to the goal, whose row is given; preemptions count most, then switches.
     """
-    offsets, targets, vias = _get(graph, OFFSETS), _get(graph, TARGETS), _get(graph, VIAS)
-    threads, depth = _get(graph, THREADS), _get(graph, DEPTH)
+    offsets, targets, vias = get(graph, OFFSETS), get(graph, TARGETS), get(graph, VIAS)
+    threads, depth = get(graph, THREADS), get(graph, DEPTH)
     last = _get32(depth, goal)
     for i in range(goal - 1, -1, -1):
         row = costs + 4 * i * threads
@@ -342,12 +344,12 @@ def readable(graph: Any, goal: Any, costs: Any) -> Any:
             _put32(row, t, INFINITE)
         if _get32(depth, i) >= last:
             continue
-        for e in range(_get(offsets, i), _get(offsets, i + 1)):
+        for e in range(get(offsets, i), get(offsets, i + 1)):
             target = _get32(targets, e)
             if target > goal or _get32(depth, target) != _get32(depth, i) + 1:
                 continue
             t = int64(load16(vias + 2 * e)) & 0xFF
-            able = _get32(_get(graph, ENABLED), target) >> t & 1
+            able = _get32(get(graph, ENABLED), target) >> t & 1
             best = _get32(row, t)
             for u in range(threads):
                 cost = _get32(costs, target * threads + u)

@@ -17,14 +17,26 @@ from numba.extending import intrinsic
 
 
 def compiled(function: Callable[..., Any]) -> Any:
-    """A function of the engine: it raises nothing, and nobody calls it from Python but by address."""
-    options: dict[str, Any] = {"error_model": "numpy", "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
-    return numba.njit(**options)(function)
+    """A function of the engine: it takes and returns integers of 64 bits and raises nothing.
+
+    It is compiled for these types alone, at once: numba would do so for each mixture of types it is called with.
+    """
+    return _compiled(function, types.int64(*[types.int64] * function.__code__.co_argcount))
+
+
+def hashing(function: Callable[..., Any]) -> Any:
+    """The same for one that returns an unsigned number."""
+    return _compiled(function, types.uint64(*[types.int64] * function.__code__.co_argcount))
 
 
 def inlined(function: Callable[..., Any]) -> Any:
-    """A function that becomes part of each that calls it."""
-    return numba.njit(inline="always", error_model="numpy")(function)
+    """A function that takes and returns whatever it is called with."""
+    return numba.njit(forceinline=True, error_model="numpy")(function)
+
+
+def _compiled(function: Callable[..., Any], signature: Any) -> Any:
+    options: dict[str, Any] = {"error_model": "numpy", "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+    return numba.njit(signature, forceinline=True, **options)(function)
 
 
 _BITS: dict[int, Any] = {8: types.uint8, 16: types.uint16, 32: types.uint32, 64: types.uint64}
@@ -119,6 +131,29 @@ def _call(typing_context: Any, address: Any, state: Any, which: Any, choice: Any
     return types.int64(types.int64, types.int64, types.int64, types.int64), generate
 
 
+def _get(typing_context: Any, block: Any, index: Any) -> Any:
+    """A number of a block."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        big = ir.IntType(64)
+        return builder.load(_pointer(builder, builder.add(args[0], builder.mul(args[1], big(8))), big), align=1)
+
+    return types.int64(types.int64, types.int64), generate
+
+
+def _put(typing_context: Any, block: Any, index: Any, value: Any) -> Any:
+    """Set a number of a block."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        big = ir.IntType(64)
+        builder.store(args[2], _pointer(builder, builder.add(args[0], builder.mul(args[1], big(8))), big), align=1)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64, types.int64), generate
+
+
+get: Any = intrinsic(_get)
+put: Any = intrinsic(_put)
 swap_zero: Any = intrinsic(_swap)
 fetch_add: Any = intrinsic(_add)
 prefetch: Any = intrinsic(_fetch)
@@ -128,12 +163,15 @@ __all__ = [
     "call_step",
     "compiled",
     "fetch_add",
+    "get",
+    "hashing",
     "inlined",
     "load8",
     "load16",
     "load32",
     "load64",
     "prefetch",
+    "put",
     "store8",
     "store16",
     "store32",

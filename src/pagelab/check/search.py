@@ -116,7 +116,7 @@ class Search:
     def __init__(
         self,
         system: System,
-        initial: npt.NDArray[uint8],
+        initial: npt.NDArray[uint8] | bytearray,
         *,
         max_states: int = MOST_STATES,
         max_memory: int = 1 << 34,
@@ -130,7 +130,7 @@ class Search:
         self.bytes = system.bytes
         self.invariants = len(system.invariants)
         self.depth = 0
-        self.initial = initial.copy()
+        self.initial = initial.copy()  # which numpy's arrays and bytearrays have
         self.region = self._room()
         states = self.region * self.workers
         self.arena = Reserved(states * self.bytes)
@@ -143,7 +143,7 @@ class Search:
         self._describe()
         self.slots, self.table = 0, Reserved(1)
         self._grow(FIRST_SLOTS)
-        self._begin(initial.tobytes())
+        self._begin(bytes(initial))
 
     # ---- memory
 
@@ -346,7 +346,9 @@ class Search:
 
     def _schedule(self, steps: list[tuple[int, int]]) -> Schedule:
         if self.reduce is not None:
-            steps = self.reduce.fill_in(self.system, self.initial, steps)
+            import numpy as np
+
+            steps = self.reduce.fill_in(self.system, np.frombuffer(self.initial, np.uint8), steps)
         return Schedule(tuple(steps))
 
     def outcome(self, verdict: str, begin: float) -> Outcome:

@@ -14,9 +14,9 @@ import os
 import tempfile
 from pathlib import Path
 
+from pagelab.cache import cache_directory
 from pagelab.errors import BadInput, MissingTool, PagelabError
 from pagelab.guest import qemu
-from pagelab.guest.cache import cache_directory
 from pagelab.guest.cpio import Archive
 from pagelab.guest.kernels import Kernel
 

@@ -18,8 +18,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pagelab.cache import appears_whole, cache_directory
 from pagelab.errors import MissingTool
-from pagelab.guest.cache import appears_whole, cache_directory
 
 _SOURCES = Path("/etc/apt")
 _KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"

@@ -7,9 +7,9 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from pagelab.cache import appears_whole, cache_directory
 from pagelab.errors import BadInput, MissingTool
 from pagelab.guest.apt import Suite, Tree
-from pagelab.guest.cache import appears_whole, cache_directory
 
 #: name -> suites to look in, in this order; the first whose cloud kernel has that version is taken.
 KERNELS = {

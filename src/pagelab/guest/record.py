@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pagelab.cache import appears_whole
 from pagelab.errors import BadInput, GuestFailed, MissingTool
 from pagelab.guest import accelerator, apt, initramfs, kernels, probes, qemu, tools
-from pagelab.guest.cache import appears_whole
 from pagelab.guest.facts import Facts, capture_toml, read_facts
 from pagelab.guest.tracedat import write_trace_dat
 from pagelab.guest.workloads import DEFAULT_PAGES, WORKLOADS

@@ -141,18 +141,17 @@ def compile_text(text: str, names: list[str], *, optimise: bool = True) -> tuple
     """
     import llvmlite.binding as llvm
 
-    llvm.initialize_native_target()
-    llvm.initialize_native_asmprinter()
-    module = llvm.parse_assembly(
-        f'target triple = "{llvm.get_process_triple()}"\n{text}\n!0 = !{{!"branch_weights", i32 1000000, i32 1}}\n'
-    )
-    target = llvm.Target.from_default_triple()
-    machine = target.create_target_machine(
-        opt=int(optimise), cpu=llvm.get_host_cpu_name(), features=llvm.get_host_cpu_features().flatten(), jit=True
-    )
-    if optimise:
-        builder = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options(speed_level=1))
-        builder.getModulePassManager().run(module, builder)
-    engine = llvm.create_mcjit_compiler(module, machine)
-    engine.finalize_object()
+    from pagelab.lang.machine_code import load
+
+    whole = f'{text}\n!0 = !{{!"branch_weights", i32 1000000, i32 1}}\n'
+
+    def make(machine: llvm.TargetMachine) -> bytes:
+        module = llvm.parse_assembly(f'target triple = "{llvm.get_process_triple()}"\n{whole}')
+        if optimise:
+            builder = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options(speed_level=1))
+            builder.getModulePassManager().run(module, builder)
+        code: bytes = machine.emit_object(module)
+        return code
+
+    engine = load([whole.encode()], make, int(optimise))
     return engine, {name: engine.get_function_address(name) for name in names}

@@ -25,9 +25,14 @@ class SubsetError(SyntaxError):
 def _functions_of_file(file: str, text: str) -> dict[int, ast.FunctionDef]:
     """Function definitions by the line of their ``def`` or first decorator."""
     found = {}
-    for node in ast.walk(ast.parse(text, file)):
+    todo: list[ast.AST] = [ast.parse(text, file)]
+    while todo:
+        node = todo.pop()
         if isinstance(node, ast.FunctionDef):
             found[min([node.lineno, *(d.lineno for d in node.decorator_list)])] = node
+        # Statements alone: no expression defines a function of the language.
+        for name in ("body", "orelse", "finalbody", "handlers", "cases"):
+            todo += getattr(node, name, ()) if isinstance(node, ast.stmt | ast.mod | ast.excepthandler) else ()
     return found
 
 
