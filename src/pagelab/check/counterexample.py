@@ -84,6 +84,8 @@ class Teller:
 
     def effect(self, node: FlatNode, thread: int, before: npt.NDArray[np.uint8], after: npt.NDArray[np.uint8]) -> str:
         changed = self.changes(before, after)
+        if node.do is Do.IRQ_ENTER:
+            return f"an interrupt on CPU {self.system.threads[thread].cpu}"
         if node.place is None:
             if node.do in (Do.IRQS_OFF, Do.IRQS_ON):
                 words = "irqs off" if node.do is Do.IRQS_OFF else "irqs on"
@@ -120,7 +122,7 @@ def confirm(model: Model, system: System, outcome: Outcome) -> BaseException | N
     """
     assert outcome.schedule is not None
     state = system.initial(model.setup)
-    with CPythonRun(model.threads, system.tables) as run:
+    with CPythonRun.of(system) as run:
         for number, (thread, choice) in enumerate(outcome.schedule.steps, 1):
             result = system.step(state, thread, choice)
             try:

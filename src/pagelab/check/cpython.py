@@ -15,7 +15,7 @@ from types import TracebackType
 
 from pagelab.lang import declare
 from pagelab.lang.declare import Lock, ModelFault, Record, Table
-from pagelab.lang.stepped import Thread
+from pagelab.lang.stepped import System, Thread
 
 #: Seconds after which a thread that takes a step is given up for lost.
 PATIENCE = 60
@@ -32,8 +32,9 @@ class _Killed(BaseException):
 class _Runner:
     """One thread of the scenario."""
 
-    def __init__(self, thread: Thread) -> None:
+    def __init__(self, thread: Thread, exclusive_cpus: bool) -> None:
         self.thread = thread
+        self.interrupt = exclusive_cpus and thread.interrupt
         self.go = threading.Semaphore(0)
         self.arrived = threading.Semaphore(0)
         self.ended = False
@@ -47,6 +48,8 @@ class _Runner:
     def run(self) -> None:
         _current.runner = self
         try:
+            if self.interrupt:
+                self.stop()  # its arrival
             self.thread.function(*self.thread.args)
         except _Killed:
             pass
@@ -99,6 +102,12 @@ class _SteppedLock(Lock):
             runner.stop()
         super().give_back()
 
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:  # otherwise the run is over, and unwinding takes no steps
+            self.give_back()
+
 
 @functools.cache
 def _stepped(row_class: type) -> type:
@@ -132,12 +141,23 @@ class CPythonRun:
     """Threads over the tables as they are now; ``with CPythonRun(...) as run: run.step(0)``.
 
     :param tables: all tables and records that the threads touch.
+    :param exclusive_cpus: the contexts of a CPU exclude each other, see :mod:`pagelab.lang.contexts`.
     """
 
-    def __init__(self, threads: Sequence[Thread], tables: Sequence[Table[object]]) -> None:
+    def __init__(
+        self, threads: Sequence[Thread], tables: Sequence[Table[object]], *, exclusive_cpus: bool = False
+    ) -> None:
         self.tables = list(tables)
-        self.runners = [_Runner(thread) for thread in threads]
-        self.tokens: dict[int, bool] = {}
+        self.exclusive_cpus = exclusive_cpus
+        self.runners = [_Runner(thread, exclusive_cpus) for thread in threads]
+        #: By CPU, who has its irqs off, and which interrupt is under way.
+        self.irqs_off_by: dict[int, _Runner] = {}
+        self.interrupted_by: dict[int, _Runner] = {}
+
+    @classmethod
+    def of(cls, system: System) -> CPythonRun:
+        """The threads of a system, which take the same steps as there."""
+        return cls(system.threads, system.tables, exclusive_cpus=system.exclusive_cpus)
 
     def __enter__(self) -> CPythonRun:
         for table in self.tables:
@@ -182,11 +202,28 @@ class CPythonRun:
         runner = self.runners[thread]
         if runner.ended:
             raise NotEnabled(f"thread {runner.thread.name} has ended")
+        if self.exclusive_cpus:
+            self._wait_for_turn(runner)
         runner.choice = choice
         runner.go.release()
         self._wait(runner)
+        self._end_interrupt(runner)
         if runner.error is not None:
             raise runner.error
+
+    def _wait_for_turn(self, runner: _Runner) -> None:
+        """One context of a CPU runs at a time."""
+        cpu = runner.thread.cpu
+        if self.irqs_off_by.get(cpu, runner) is not runner:
+            raise NotEnabled(f"CPU {cpu} has its irqs off")
+        if self.interrupted_by.get(cpu, runner) is not runner:
+            raise NotEnabled(f"an interrupt is under way on CPU {cpu}")
+        if runner.interrupt:
+            self.interrupted_by[cpu] = runner
+
+    def _end_interrupt(self, runner: _Runner) -> None:
+        if runner.ended and runner.interrupt:
+            self.interrupted_by.pop(runner.thread.cpu)
 
     # ---- called by the model's threads through pagelab.lang.declare
 
@@ -202,9 +239,11 @@ class CPythonRun:
         me.irqs_off += 1
         if me.irqs_off == 1:
             me.stop()
-            if self.tokens.get(cpu):
+            if cpu in self.irqs_off_by:
                 raise NotEnabled(f"CPU {cpu} has its irqs off")
-            self.tokens[cpu] = True
+            if self.interrupted_by.get(cpu, me) is not me:
+                raise NotEnabled(f"an interrupt is under way on CPU {cpu}")
+            self.irqs_off_by[cpu] = me
 
     def irqs_on(self, cpu: int) -> None:
         """The end of a section."""
@@ -213,7 +252,7 @@ class CPythonRun:
             return
         if me.irqs_off == 1:
             me.stop()
-            self.tokens[cpu] = False
+            self.irqs_off_by.pop(cpu, None)
         me.irqs_off -= 1
 
     def local_irq_disable(self, cpu: int) -> None:
@@ -230,7 +269,7 @@ class CPythonRun:
         """Whether some thread is in a section of that CPU."""
         if (me := self._me()) is not None:
             me.stop()
-        return self.tokens.get(cpu, False)
+        return cpu in self.irqs_off_by
 
     def begin_atomic(self) -> None:
         """One step from here on."""

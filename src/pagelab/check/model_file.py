@@ -2,9 +2,9 @@
 """A model in a file of its own: what ``pagelab check FILE.py`` needs from it.
 
 The file defines ``threads()``, which returns a list of :class:`~pagelab.lang.stepped.Thread`; it may define
-``setup()``, which fills the tables, ``invariants()``, which returns functions that say whether a state is good, and
-``cpus()``, how many CPUs its irqs-off sections name.  Its parameters are the constants of objects made from
-:class:`~pagelab.lang.declare.Constants`.
+``setup()``, which fills the tables, ``invariants()``, which returns functions that say whether a state is good,
+``cpus()``, how many CPUs its irqs-off sections name, and ``exclusive_cpus()``, whether one thread of a CPU runs at a
+time.  Its parameters are the constants of objects made from :class:`~pagelab.lang.declare.Constants`.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from pagelab.lang.stepped import System, Thread
 class Model:
     """What is explored: threads over tables, from the state that ``setup`` makes, with properties.
 
+    ``exclusive_cpus``: the contexts of a CPU exclude each other, see :mod:`pagelab.lang.contexts`.
     ``scenario``, ``property`` and ``words`` tell people what it is; ``probes`` are attached while it is built and run.
     """
 
@@ -38,10 +39,11 @@ class Model:
     property: str = ""
     words: str = ""
     probes: Mapping[Tracepoint, Callable[..., None]] = field(default_factory=dict)
+    exclusive_cpus: bool = False
 
     def system(self) -> System:
         """The threads, compiled to steps."""
-        return System(self.threads, self.invariants, cpus=self.cpus)
+        return System(self.threads, self.invariants, cpus=self.cpus, exclusive_cpus=self.exclusive_cpus)
 
 
 def load_file(path: Path, settings: Sequence[str]) -> Model:
@@ -73,7 +75,9 @@ def load_file(path: Path, settings: Sequence[str]) -> Model:
         raise BadInput(f"{path}: threads() must return a list of Thread objects, at least one")
     invariants = _call(module, path, "invariants") if hasattr(module, "invariants") else []
     cpus = _call(module, path, "cpus") if hasattr(module, "cpus") else 0
-    return Model(path.stem, threads, getattr(module, "setup", None), list(invariants), int(cpus))
+    exclusive = bool(_call(module, path, "exclusive_cpus")) if hasattr(module, "exclusive_cpus") else False
+    setup = getattr(module, "setup", None)
+    return Model(path.stem, threads, setup, list(invariants), int(cpus), exclusive_cpus=exclusive)
 
 
 def _call(module: ModuleType, path: Path, name: str) -> typing.Any:

@@ -16,7 +16,7 @@ from pagelab.lang.irqs import fold_irqs
 Frame = tuple[str, str, int]
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class FlatNode:
     """A node of a thread's program.  ``frames``: where it stands, the innermost procedure last.
 
@@ -37,6 +37,10 @@ class FlatNode:
     id: int = -1
     section: bool = False
     irqs_off: Expr | None = None
+
+    def __repr__(self) -> str:
+        function, file, line = self.frames[-1]
+        return f"<{self.do.value} of {function} at {file}:{line}>"
 
     def successors(self) -> Iterator[FlatNode]:
         """The nodes that may follow."""
@@ -67,15 +71,20 @@ class Flattener:
     """Expands one call; ``entry`` is where it starts, ``end`` where the thread has ended.
 
     :param result: a local that gets what the procedure returns, "" for none.
+    :param interrupt: it begins with a node that says so.
     """
 
-    def __init__(self, procedure: Procedure, args: tuple[int, ...], result: str = "") -> None:
+    def __init__(
+        self, procedure: Procedure, args: tuple[int, ...], result: str = "", *, interrupt: bool = False
+    ) -> None:
         self.instances = 0
         self.end = FlatNode(Do.RETURN, ((procedure.name, procedure.file, procedure.line),), begins_step=True)
         self.entry = _skip(self.expand(procedure, args, (), None, result, self.end))
         self.reachable()
         fold_irqs(self.entry)
         self.entry = _skip(self.entry)
+        if interrupt:
+            self.entry = FlatNode(Do.IRQ_ENTER, self.end.frames, begins_step=True, then=self.entry)
         self.nodes = self.reachable()
 
     def expand(

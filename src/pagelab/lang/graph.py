@@ -57,6 +57,7 @@ class Do(enum.Enum):
     IRQS_ON = "irqs_on"
     IRQS_TEST = "irqs_test"  # local = whether the CPU has its irqs off
     ATOMIC = "atomic"  # begins a section that is one step
+    IRQ_ENTER = "irq_enter"  # an interrupt begins; only in a thread's program, see pagelab.lang.contexts
     # Within the step of the node before.
     ATOMIC_END = "atomic_end"
     WAIT = "wait"  # the step cannot be taken unless the expression holds
@@ -64,7 +65,18 @@ class Do(enum.Enum):
 
 
 SHARED = frozenset(
-    {Do.LOAD, Do.STORE, Do.LOCK, Do.UNLOCK, Do.TRYLOCK, Do.IRQS_OFF, Do.IRQS_ON, Do.IRQS_TEST, Do.ATOMIC}
+    {
+        Do.LOAD,
+        Do.STORE,
+        Do.LOCK,
+        Do.UNLOCK,
+        Do.TRYLOCK,
+        Do.IRQS_OFF,
+        Do.IRQS_ON,
+        Do.IRQS_TEST,
+        Do.ATOMIC,
+        Do.IRQ_ENTER,
+    }
 )
 
 

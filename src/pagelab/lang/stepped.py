@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pagelab.errors import BadInput
+from pagelab.lang.contexts import ANYWHERE, Context, contexts
 from pagelab.lang.declare import Lock, Table, table_of
 from pagelab.lang.flatten import FlatNode, Flattener, Frame
 from pagelab.lang.layout import Layout
@@ -36,7 +38,8 @@ class Thread:
     """A thread of a scenario: what it runs, with which constant arguments, and what to call it.
 
     ``daemon``: it need not come to its end, like a kernel thread that waits for work.  ``cpu``: where it runs, -1 if
-    that does not matter; for people, the steps do not depend on it.
+    that does not matter; the steps depend on it only in a system with ``exclusive_cpus``.  ``interrupt``: it may begin
+    wherever the irqs of its CPU are on, and then runs to its end before any task of that CPU goes on.
     """
 
     name: str
@@ -44,6 +47,7 @@ class Thread:
     args: tuple[int, ...] = ()
     daemon: bool = False
     cpu: int = -1
+    interrupt: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +65,10 @@ class System:
     :param invariants: functions without arguments that return whether a state is good; checked in every state.
     :param tables: tables that the state must hold even if no thread touches them.
     :param cpus: CPUs that irqs-off sections name.  A section keeps the other contexts of its CPU from entering one.
+    :param exclusive_cpus: it keeps them from taking any step, and threads may be interrupts; see
+        :mod:`pagelab.lang.contexts`.
     :raises SubsetError: for source outside the modelling language.
+    :raises BadInput: for a thread on a CPU that does not exist, or an interrupt where CPUs are not exclusive.
     """
 
     def __init__(
@@ -71,30 +78,44 @@ class System:
         tables: Iterable[object] = (),
         *,
         cpus: int = 0,
+        exclusive_cpus: bool = False,
     ) -> None:
         self.threads = list(threads)
         self.invariants = list(invariants)
         graphs = parse([*(t.function for t in threads), *invariants])
-        checked = [Flattener(graphs[f], (), result=_RETURNED) for f in invariants]
-        self.programs = [Flattener(graphs[t.function], t.args) for t in threads]
+        self.checked = [Flattener(graphs[f], (), result=_RETURNED) for f in invariants]
+        self.programs = [Flattener(graphs[t.function], t.args, interrupt=t.interrupt) for t in threads]
+        self.exclusive_cpus = exclusive_cpus
+        self.contexts = self._contexts(cpus)
         self.slots = [Slots(program) for program in self.programs]
         touched = tables_of(graphs.values()) | {table_of(t) for t in tables}
         widths = {(t.name, name): 1 for t in touched for name in t.fields}
         self.layout = Layout(touched, widths, packed=True)
         self.bases: list[int] = []
         self.cpus = cpus
-        used = self.layout.bytes + cpus
+        used = self.layout.bytes + cpus * (2 if any(t.interrupt for t in threads) else 1)
         for slots in self.slots:
             self.bases.append(used)
             used += PC_BYTES + slots.count
         self.used = used
         self.bytes = -(-used // 8) * 8
         self.faults: list[SteppedFault] = []
-        self.text = self._text(checked, cpus)
+        self.text = self._text(self.checked, cpus)
         self._engine, self.address = compile_text(self.text, ["step", "good"], optimise=False)
         kind = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_int32, ctypes.c_int32)
         self._step = kind(self.address["step"])
         self._good = kind(self.address["good"])
+
+    def _contexts(self, cpus: int) -> list[Context]:
+        if self.exclusive_cpus:
+            return contexts(self.threads, self.programs, cpus)
+        for thread in self.threads:
+            if thread.interrupt:
+                raise BadInput(
+                    f"thread {thread.name} is an interrupt, but the contexts of a CPU do not exclude each other",
+                    "let the model define exclusive_cpus(), returning True",
+                )
+        return [ANYWHERE for _ in self.threads]
 
     def _fault(self, what: str, node: FlatNode) -> int:
         self.faults.append(SteppedFault(what, node.frames[-1]))
@@ -103,7 +124,9 @@ class System:
     def _text(self, checked: list[Flattener], cpus: int) -> str:
         lines = [DECLARATIONS]
         for i, (program, slots) in enumerate(zip(self.programs, self.slots, strict=True)):
-            lines += SteppedThread(i, program, slots, self.bases[i], self.layout, self._fault, cpus).lines
+            lines += SteppedThread(
+                i, program, slots, self.bases[i], self.layout, self._fault, cpus, self.contexts[i]
+            ).lines
         lines += _dispatch("step", len(self.programs), "thread", ENDED)
         # An invariant is a thread that runs to its end in one go and says by its result whether it came through.
         for i, program in enumerate(checked):
@@ -123,22 +146,26 @@ class System:
         """
         import numpy as np
 
+        return np.frombuffer(self.initial_bytes(setup), np.uint8)
+
+    def initial_bytes(self, setup: Callable[[], object] | None = None) -> bytearray:
+        """The same, without numpy, whose import takes longer than a small search."""
         for table in self.layout.tables:
             table.reset()
         if setup is not None:
             setup()
-        state = np.zeros(self.bytes, np.uint8)
+        state = bytearray(self.bytes)
         for table, laid in self.layout.tables.items():
-            rows = self.layout.view(table, state).reshape(-1)
-            for name in laid.fields:
-                for i, row in enumerate(table.rows):
+            for i, row in enumerate(table.rows):
+                for name, (offset, _) in laid.fields.items():
                     value = getattr(row, name)
                     number = int(value.held) if isinstance(value, Lock) else int(value)
                     if not -128 <= number < 128:
                         raise ValueError(f"{table.name}[{i}].{name} is {number} at the start: states hold -128 to 127")
-                    rows[name][i] = number
+                    state[laid.offset + i * laid.row_bytes + offset] = number & 0xFF
+        memory = (ctypes.c_char * self.bytes).from_buffer(state)
         for i in range(len(self.threads)):
-            self.step(state, i)
+            self._step(ctypes.addressof(memory), i, 0)
         return state
 
     def step(self, state: npt.NDArray[np.uint8], thread: int, choice: int = 0) -> int:
@@ -152,7 +179,7 @@ class System:
         """Whether an invariant holds in a state: 1 if it does, 0 if not, or a fault."""
         return int(self._good(state.ctypes.data, invariant, 0))
 
-    def pc(self, state: npt.NDArray[np.uint8], thread: int) -> int:
+    def pc(self, state: npt.NDArray[np.uint8] | bytearray, thread: int) -> int:
         """Number of the stop that a thread stands at."""
         base = self.bases[thread]
         return int(state[base]) | int(state[base + 1]) << 8

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from pagelab.lang.contexts import ANYWHERE, Context
 from pagelab.lang.flatten import FlatNode, Flattener
 from pagelab.lang.graph import Do, Place
 from pagelab.lang.layout import Layout
@@ -25,8 +26,10 @@ class SteppedThread(Emitter):
     """The text of ``i32 @thread.N(ptr %s, i32 %choice)``.
 
     :param base: first byte of the thread in the state.
-    :param cpus: how many CPUs there are; each has a byte behind the tables for its irqs-off section.
+    :param cpus: how many CPUs there are; each has a byte behind the tables for its irqs-off section, and if there are
+        interrupts another, behind all of those, for the one that is under way.
     :param fault: gives a fault a number; called with what it is and the node.
+    :param context: what else its steps wait for.
     """
 
     def __init__(
@@ -38,9 +41,10 @@ class SteppedThread(Emitter):
         layout: Layout,
         fault: Callable[[str, FlatNode], int],
         cpus: int = 0,
+        context: Context = ANYWHERE,
     ) -> None:
         super().__init__(layout, "all")
-        self.cpus = cpus
+        self.cpus, self.context = cpus, context
         self.program, self.slots, self.base, self.fault = program, slots, base, fault
         self.node = program.entry
         self.pc = {node.id: i + 1 for i, node in enumerate(slots.entries)}
@@ -67,7 +71,9 @@ class SteppedThread(Emitter):
             self.lines.append(f"e{node.id}:")
             if node is self.program.end:
                 self.emit("br label %ended")
-            elif node.id in self.slots.chooses:
+                continue
+            self.wait_for_turn(node)
+            if node.id in self.slots.chooses:
                 self.emit(f"br label %n{node.id}")
             else:
                 only = self.value("icmp eq i32 %choice, 0")
@@ -82,6 +88,8 @@ class SteppedThread(Emitter):
             for slot in self.slots.zero[node.id]:
                 self.emit(f"store i8 0, ptr {self.at(self.base + 2 + slot)}")
             self.emit(f"store i16 {self.pc[node.id]}, ptr {self.at(self.base)}, align 1")
+            if self.context.interrupt and node is self.program.end:
+                self.emit(f"store i8 0, ptr {self.interrupt_under_way(str(self.context.cpu))}")
             self.emit(f"ret i32 {self.value('load i32, ptr %result')}")
 
     # ---- pieces
@@ -149,15 +157,19 @@ class SteppedThread(Emitter):
             case Do.CHOOSE:
                 self.choose(node)
             case Do.IRQS_OFF:
-                token = self.irq_token(node)
-                free = self.value(f"icmp eq i8 {self.value(f'load i8, ptr {token}')}, 0")
-                self.go_on_if(free)
+                cpu = self.expression(node.value)
+                token = self.irq_token(cpu)
+                self.go_on_if_zero(token)
+                if self.context.stops_interrupts(node):
+                    self.go_on_if_zero(self.interrupt_under_way(cpu), unless=cpu if self.context.interrupt else "")
                 self.emit(f"store i8 1, ptr {token}")
             case Do.IRQS_TEST:
-                off = self.value(f"load i8, ptr {self.irq_token(node)}")
+                off = self.value(f"load i8, ptr {self.irq_token(self.expression(node.value))}")
                 self.set(node.local, self.value(f"zext i8 {off} to i64"))
             case Do.IRQS_ON:
-                self.emit(f"store i8 0, ptr {self.irq_token(node)}")
+                self.emit(f"store i8 0, ptr {self.irq_token(self.expression(node.value))}")
+            case Do.IRQ_ENTER:
+                self.emit(f"store i8 1, ptr {self.interrupt_under_way(str(self.context.cpu))}")
             case Do.ASSERT:
                 self.report(node.text)
                 return
@@ -175,9 +187,29 @@ class SteppedThread(Emitter):
         self.emit(f"br i1 {condition}, label %w{self.count}, label %blocked")
         self.lines.append(f"w{self.count}:")
 
-    def irq_token(self, node: FlatNode) -> str:
+    def wait_for_turn(self, node: FlatNode) -> None:
+        """One context of a CPU runs at a time."""
+        cpu = self.context.cpu
+        if self.context.waits_for_irqs(node):
+            known = node.irqs_off is None or isinstance(node.irqs_off, int)
+            mine = "" if known else self.expression(node.irqs_off or 0)
+            self.go_on_if_zero(self.at(self.layout.bytes + cpu), unless=mine)
+        if self.context.waits_for_interrupts(node):
+            self.go_on_if_zero(self.interrupt_under_way(str(cpu)))
+
+    def go_on_if_zero(self, byte: str, unless: str = "") -> None:
+        """A byte of the state; ``unless`` is a register with the number of a CPU: it does not matter if it is ours."""
+        good = self.value(f"icmp eq i8 {self.value(f'load i8, ptr {byte}')}, 0")
+        if unless:
+            good = self.value(f"or i1 {good}, {self.value(f'icmp eq i64 {unless}, {self.context.cpu}')}")
+        self.go_on_if(good)
+
+    def interrupt_under_way(self, cpu: str) -> str:
+        """The byte of a CPU that says whether an interrupt is under way there."""
+        return self.value(f"getelementptr i8, ptr {self.at(self.layout.bytes + self.cpus)}, i64 {cpu}")
+
+    def irq_token(self, cpu: str) -> str:
         """The byte of a CPU that says whether some context runs there with irqs off."""
-        cpu = self.expression(node.value)
         self.fault_unless(self.value(f"icmp ult i64 {cpu}, {self.cpus}"), f"no such CPU among {self.cpus}")
         return self.value(f"getelementptr i8, ptr {self.at(self.layout.bytes)}, i64 {cpu}")
 
