@@ -64,11 +64,14 @@ class _Program:
             needs |= self.cells.token(cpu, {})
         if context.waits_for_interrupts(stop):
             needs |= self.cells.interrupt(cpu)
-        if context.stops_interrupts(stop):
-            assert isinstance(stop.value, int)
+        possible = 0
+        if context.stops_interrupts(stop) and isinstance(stop.value, int):
             needs |= self.cells.interrupt(stop.value)
-        effect.reads |= needs
-        effect.waits = effect.waits or needs != 0
+        elif context.stops_interrupts(stop):
+            for other in range(self.cells.cpus):
+                possible |= self.cells.interrupt(other)
+        effect.reads |= needs | possible
+        effect.waits = effect.waits or needs | possible != 0
         effect.passes = effect.passes and not needs & held
         if stop.do is Do.IRQ_ENTER or (context.interrupt and self.end.id in effect.next):
             effect.writes |= self.cells.interrupt(cpu)
