@@ -59,15 +59,22 @@ def on_pcplists_enabled() -> None:
         ghost.disabled = 0
 
 
-def on_test_pages_isolated(cpu: int, start: int, end: int, fin: int) -> None:
-    """A test that succeeded says that all pages are free, on lists from which they cannot be allocated."""
+def is_isolated(page: int) -> bool:
+    """Whether a page is part of a free page that cannot be allocated."""
+    for order in range(machine.max_order):
+        head = page & (-1 << order)
+        if mem_map[head].state == BUDDY and mem_map[head].order >= order:
+            return mem_map[head].free_list == MIGRATE_ISOLATE
+    return False
+
+
+def on_pages_tested(cpu: int, start: int, end: int, fin: int) -> None:
+    """A test that succeeds says that all pages are free, on lists from which they cannot be allocated."""
     if fin >= end:
         with atomic():
-            page = start
-            while page < end:
-                if mem_map[page].state != BUDDY or mem_map[page].free_list != MIGRATE_ISOLATE:
+            for page in range(start, end):
+                if not is_isolated(page):
                     ghost.tested_wrongly = True
-                page += 1 << mem_map[page].order
 
 
 #: What to attach while a system of the kernel model is built or run.
@@ -76,5 +83,5 @@ PROBES: dict[Tracepoint, Callable[..., None]] = {
     trace.range_released: on_range_released,
     trace.pcplists_disabled: on_pcplists_disabled,
     trace.pcplists_enabled: on_pcplists_enabled,
-    trace.test_pages_isolated: on_test_pages_isolated,
+    trace.pages_tested: on_pages_tested,
 }

@@ -23,8 +23,28 @@ if TYPE_CHECKING:
 #: The bundled scenarios, in the order in which tables show them: the race of the mail first.
 BUNDLED = (
     "offline-free",
+    "offline-two-freers",
+    "offline-three-freers",
+    "offline-free-list",
     "offline-allocate",
+    "offline-interrupt",
+    "offline-vmstat",
+    "offline-reclaim",
+    "offline-signal",
+    "offline-fails",
+    "offline-last-pageblock",
+    "offline-neighbours",
+    "offline-sysctl",
+    "offline-contig-same",
+    "offline-contig-neighbours",
+    "online-free",
+    "online-allocate",
     "contig-free",
+    "contig-neighbours",
+    "contig-splits",
+    "contig-sysctl",
+    "contig-cpu-down",
+    "drain-cpu-down",
 )
 
 CPUS, THREADS, PAGES = 4, 8, 64  # at most; small enough for states of single bytes

@@ -32,7 +32,7 @@ from pagelab.linux.state import (
     set_pageblock_migratetype,
     zone,
 )
-from pagelab.linux.trace import alloc_contig_migrate_range
+from pagelab.linux.trace import alloc_contig_migrate_range, pages_tested
 from pagelab.linux.trace import test_pages_isolated as trace_test_pages_isolated
 
 # isol_flags
@@ -308,6 +308,7 @@ def test_pages_isolated(cpu: int, start: int, end: int) -> int:
     if page >= end:
         with irqs_off(cpu), zone.lock:
             page = __test_page_isolated_in_pageblock(start, end)
+            pages_tested(cpu, start, end, page)
         ret = -EBUSY if page < end else 0
     trace_test_pages_isolated(cpu, start, end, page)
     return ret

@@ -85,3 +85,8 @@ def pcplists_disabled(cpu: int) -> None:
 @tracepoint
 def pcplists_enabled() -> None:
     """zone_pcp_enable() begins."""
+
+
+@tracepoint
+def pages_tested(cpu: int, start: int, end: int, fin: int) -> None:
+    """The pages of a range were looked at; ``fin`` is the first that is not free; zone.lock is held."""
