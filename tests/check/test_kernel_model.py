@@ -7,10 +7,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from pagelab.check.explore import How
 from pagelab.check.kernel_model import kernel_model
 from pagelab.check.properties import property_named
 from pagelab.check.scenario import scenario_named
-from pagelab.check.verdicts import How, counterexample, judge
+from pagelab.check.verdicts import counterexample, judge
 from pagelab.errors import BadInput
 from pagelab.linux.features import features
 from pagelab.linux.state import machine

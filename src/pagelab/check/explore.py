@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pagelab.check import engine_layout
@@ -27,23 +28,39 @@ def cores() -> int:
     return min(len(os.sched_getaffinity(0)), engine_layout.MAX_WORKERS)
 
 
+@dataclass(frozen=True, slots=True)
+class How:
+    """How to explore.
+
+    :param unreduced: every interleaving, whatever it takes.
+    :param max_states: give up at so many states.
+    :param max_memory: give up when more bytes would be used.
+    :param workers: how many cores to use; 0: as many as there are.
+    """
+
+    unreduced: bool = False
+    max_states: int = MOST_STATES
+    max_memory: int = 1 << 34
+    workers: int = 0
+
+
+DEFAULT = How()
+
+
 def explore(
     system: System,
     initial: npt.NDArray[uint8] | bytearray,
+    how: How = DEFAULT,
     *,
-    unreduced: bool = False,
     go_on: bool = False,
-    max_states: int = MOST_STATES,
-    max_memory: int = 1 << 34,
-    workers: int = 0,
     progress: Callable[[Outcome], None] = lambda outcome: None,
 ) -> Outcome:
-    """Search a system; see :class:`~pagelab.check.search.Search`.
+    """Search a system.
 
-    :param unreduced: explore every interleaving, whatever it takes.
-    :param workers: 0: as many as there are cores.
+    :param go_on: whether to explore all there is after something was violated.
+    :param progress: told now and then how far it is.
     """
-    workers = workers or cores()
+    max_states, workers = how.max_states, how.workers or cores()
 
     def search(most: int, reduce: bool) -> Outcome:
         safe = None
@@ -52,10 +69,10 @@ def explore(
 
             safe = Independence(system)
         return Search(
-            system, initial, max_states=most, max_memory=max_memory, workers=workers, reduce=safe, go_on=go_on
+            system, initial, max_states=most, max_memory=how.max_memory, workers=workers, reduce=safe, go_on=go_on
         ).run(progress)
 
-    if unreduced or getattr(system, "memory", "sc") != "sc":
+    if how.unreduced or getattr(system, "memory", "sc") != "sc":
         return search(max_states, False)
     if sum(len(slots.entries) for slots in system.slots) > SMALL_PROGRAMS:
         first = search(min(WORTH_REDUCING, max_states), False)

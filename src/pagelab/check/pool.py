@@ -10,8 +10,8 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from pagelab.check.explore import cores
-from pagelab.check.verdicts import How, Judgement, counterexample, judge
+from pagelab.check.explore import How, cores
+from pagelab.check.verdicts import Judgement, counterexample, judge
 
 if TYPE_CHECKING:
     from pagelab.check.counterexample import Step

@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 import ctypes
+import threading
 import time
 from array import array
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
@@ -244,15 +244,14 @@ class Search:
                 progress(self.outcome("inconclusive", begin))
 
         try:
-            with ThreadPoolExecutor(max(self.workers - 1, 1)) as pool:
-                while True:
-                    if self._anything_found() and not self.go_on:
-                        break
-                    if not self._next_level():
-                        verdict = "holds"
-                        break
-                    if not self._level(pool, look):
-                        break
+            while True:
+                if self._anything_found() and not self.go_on:
+                    break
+                if not self._next_level():
+                    verdict = "holds"
+                    break
+                if not self._level(look):
+                    break
         except KeyboardInterrupt:
             return replace(self.outcome(verdict, begin), interrupted=True)
         return self.outcome(verdict, begin)
@@ -269,18 +268,14 @@ class Search:
             some = some or begin < end
         return some
 
-    def _level(self, pool: ThreadPoolExecutor, look: Callable[[], None]) -> bool:
+    def _level(self, look: Callable[[], None]) -> bool:
         """Expand all states of the level; False if a limit came first."""
         size = sum(self.shared[at.ENDS + w] - self.shared[at.CURSORS + w] for w in range(self.workers))
         active = self.own if size >= WORTH_SHARING else self.own[:1]
         while True:
             for own in active:
                 own[at.BUDGET] = SLICE
-            others = [pool.submit(function("explore"), self.shared.address, own.address) for own in active[1:]]
-            try:
-                results = [function("explore")(self.shared.address, active[0].address)]
-            finally:
-                results += [other.result() for other in others]
+            results = self._explore(active)
             look()
             if at.FULL in results:
                 self._share_room()
@@ -289,6 +284,23 @@ class Search:
             elif at.PAUSED not in results:
                 self.depth += 1
                 return True
+
+    def _explore(self, active: list[Block]) -> list[int]:
+        """What explore() returned to each worker; the first is this thread."""
+        results = [at.DONE] * len(active)
+
+        def work(number: int) -> None:
+            results[number] = function("explore")(self.shared.address, active[number].address)
+
+        others = [threading.Thread(target=work, args=(number,)) for number in range(1, len(active))]
+        for other in others:
+            other.start()
+        try:
+            work(0)
+        finally:
+            for other in others:
+                other.join()
+        return results
 
     def stored(self) -> Iterator[npt.NDArray[uint8]]:
         """All states that were stored, one after the other."""

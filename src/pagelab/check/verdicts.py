@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from pagelab.check.explore import explore
+from pagelab.check.explore import DEFAULT, How, explore
 from pagelab.check.kernel_model import kernel_model
 from pagelab.check.properties import PROPERTIES, Property
-from pagelab.check.search import MOST_STATES, Outcome, Schedule, Violation
+from pagelab.check.search import Outcome, Schedule, Violation
 from pagelab.errors import BadInput
 from pagelab.lang.declare import attached
 from pagelab.lang.stepped_text import FAULTED
@@ -24,16 +24,6 @@ if TYPE_CHECKING:
     from pagelab.check.model_file import Model
     from pagelab.check.scenario import Scenario
     from pagelab.lang.stepped import System
-
-
-@dataclass(frozen=True, slots=True)
-class How:
-    """How to explore: see :func:`pagelab.check.explore.explore`."""
-
-    unreduced: bool = False
-    max_states: int = MOST_STATES
-    max_memory: int = 1 << 34
-    workers: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,23 +108,14 @@ def judge(
     design: str,
     scenario: Scenario,
     properties: Sequence[Property] = PROPERTIES,
-    how: How = How(),
+    how: How = DEFAULT,
     progress: Callable[[Outcome], None] = lambda outcome: None,
 ) -> Judgement:
     """Explore a scenario under a design once, for all properties."""
     model = kernel_model(design, scenario, properties)
     with attached(model.probes):
         system, initial = build(model)
-        outcome = explore(
-            system,
-            initial,
-            unreduced=how.unreduced,
-            go_on=True,
-            max_states=how.max_states,
-            max_memory=how.max_memory,
-            workers=how.workers,
-            progress=progress,
-        )
+        outcome = explore(system, initial, how, go_on=True, progress=progress)
     verdicts = tuple(_verdict(one, model, outcome) for one in properties)
     return Judgement(design, scenario.name, label_of(scenario, outcome), verdicts, outcome)
 

@@ -17,9 +17,10 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from pagelab.check.counterexample import Step
+    from pagelab.check.explore import How
     from pagelab.check.model_file import Model
     from pagelab.check.search import Outcome
-    from pagelab.check.verdicts import How
+    from pagelab.lang.stepped import System
 
 EXAMPLE = """\
 example:
@@ -72,8 +73,8 @@ def how_of(args: argparse.Namespace) -> How:
 
     :raises BadInput: for a limit that not even the initial state keeps.
     """
+    from pagelab.check.explore import How
     from pagelab.check.search import FIRST_SLOTS, MOST_STATES, SLOT_BYTES
-    from pagelab.check.verdicts import How
 
     states = MOST_STATES if args.max_states is None else min(args.max_states, MOST_STATES)
     if states < 1:
@@ -108,8 +109,6 @@ def main(args: argparse.Namespace) -> int:
 
 def check_file(args: argparse.Namespace, how: How) -> int:
     """Explore a model in a file."""
-    from rich.console import Console
-
     from pagelab.check.model_file import load_file
     from pagelab.lang.declare import attached
 
@@ -121,10 +120,12 @@ def check_file(args: argparse.Namespace, how: How) -> int:
     except SyntaxError as error:
         raise not_a_model(error) from None
     with attached(model.probes):
-        outcome, steps, raised = explore_file(model, how, Console(stderr=True))
+        outcome, steps, raised = explore_file(model, how)
     if args.json:
         print_json([document(model, outcome, steps)])
     else:
+        from rich.console import Console
+
         report(model, outcome, steps, Console(highlight=False))
     if args.pdb and raised is not None:
         import pdb
@@ -135,9 +136,9 @@ def check_file(args: argparse.Namespace, how: How) -> int:
 
 def print_json(document: object) -> None:
     """One document on stdout."""
-    import msgspec
+    import json
 
-    print(msgspec.json.format(msgspec.json.encode(document), indent=2).decode())
+    print(json.dumps(document, indent=2))
 
 
 def not_a_model(error: SyntaxError) -> BadInput:
@@ -146,30 +147,32 @@ def not_a_model(error: SyntaxError) -> BadInput:
     return BadInput(f"{error.filename}:{error.lineno}: {error.msg}", hint)
 
 
-def explore_file(model: Model, how: How, console: Console) -> tuple[Outcome, list[Step], BaseException | None]:
+def explore_file(model: Model, how: How) -> tuple[Outcome, list[Step], BaseException | None]:
     """Search one model; a counterexample comes as steps, with what it raised in CPython."""
-    from pagelab.check.counterexample import Teller, confirm
     from pagelab.check.explore import explore
-    from pagelab.check.fewest import fewest_preemptions
+    from pagelab.cli.live import Live
 
     try:
         system = model.system()
-        initial = system.initial(model.setup)
+        initial = system.initial_bytes(model.setup)
     except SyntaxError as error:
         raise not_a_model(error) from None
     except (ValueError, AssertionError) as error:
         raise BadInput(f"{model.name}: the initial state cannot be made: {error}") from None
-    with console.status("exploring") as status:
-        outcome = explore(
-            system,
-            initial,
-            unreduced=how.unreduced,
-            max_states=how.max_states,
-            max_memory=how.max_memory,
-            progress=lambda so_far: status.update(progress_of(so_far)),
-        )
+    with Live() as live:
+        outcome = explore(system, initial, how, progress=lambda so_far: live.show(progress_of(so_far)))
     if outcome.schedule is None:
         return outcome, [], None
+    return tell(model, system, outcome, how)
+
+
+def tell(model: Model, system: System, outcome: Outcome, how: How) -> tuple[Outcome, list[Step], BaseException | None]:
+    """A counterexample, as people believe it most easily, step by step and run in CPython."""
+    from pagelab.check.counterexample import Teller, confirm
+    from pagelab.check.fewest import fewest_preemptions
+
+    initial = system.initial(model.setup)
+    assert outcome.schedule is not None
     schedule = fewest_preemptions(system, initial, outcome.states, how.max_memory) or outcome.schedule
     outcome = replace(outcome, schedule=schedule)
     raised = confirm(model, system, outcome)

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from pagelab.check.explore import How
 from pagelab.check.kernel_model import applies
 from pagelab.check.pool import Done, Task, work_through
 from pagelab.check.properties import NOT_CLAIMED, PROPERTIES, Property, property_named
 from pagelab.check.scenario import BUNDLED, Scenario, scenario_named
 from pagelab.check.table import Table, violations
-from pagelab.check.verdicts import How, Judgement, Told, Verdict, counterexample, judge
+from pagelab.check.verdicts import Judgement, Told, Verdict, counterexample, judge
 from pagelab.cli.check import diagram, print_json, progress_of
 from pagelab.errors import Inconclusive
 from pagelab.linux.designs import DESIGNS, design_named
