@@ -18,6 +18,7 @@ from numba import int64, uint64
 
 from pagelab.check.engine_layout import (
     ACTOR,
+    ALIKE,
     ARENA,
     BASES,
     BUDGET,
@@ -74,6 +75,7 @@ from pagelab.check.raw import (
     load64,
     prefetch,
     put,
+    store8,
     store16,
     store32,
     store64,
@@ -176,6 +178,35 @@ def follow(shared: Any, state: Any, last: Any, counts: Any) -> Any:
 
 
 @compiled
+def _before(one: Any, other: Any, length: Any) -> Any:
+    """Whether bytes come before others, as bytes of Python do: 1 or 0."""
+    for k in range(length):
+        x, y = int64(load8(one + k)), int64(load8(other + k))
+        if x != y:
+            return int64(x < y)
+    return 0
+
+
+@compiled
+def in_order(groups: Any, state: Any) -> Any:
+    """Have the threads of each group stand in order, in place."""
+    at = groups + 8
+    for _ in range(get(groups, 0)):
+        size, length = get(at, 0), get(at, 1)
+        for i in range(1, size):
+            j = i
+            while j > 0 and _before(state + get(at, 2 + j), state + get(at, 1 + j), length):
+                one, other = state + get(at, 2 + j), state + get(at, 1 + j)
+                for k in range(length):
+                    x, y = load8(one + k), load8(other + k)
+                    store8(one + k, y)
+                    store8(other + k, x)
+                j -= 1
+        at += 8 * (2 + size)
+    return 0
+
+
+@compiled
 def flush(shared: Any, own: Any, pending: Any) -> Any:
     """Look up the successors in the ring, in order, and store those that are new."""
     words, arena = get(shared, WORDS), get(shared, ARENA)
@@ -239,7 +270,7 @@ def expand(shared: Any, own: Any, i: Any, pending: Any) -> Any:
     ring = get(own, RING)
     stride = 8 * (words + RING_ENTRY_WORDS)
     source = get(shared, ARENA) + i * words * 8
-    reduced = get(shared, REDUCED)
+    reduced, alike = get(shared, REDUCED), get(shared, ALIKE)
     transitions = enabled = waiting = 0
     for t in range(threads):
         choice = 0
@@ -270,6 +301,8 @@ def expand(shared: Any, own: Any, i: Any, pending: Any) -> Any:
                 if failed >= FAULTED:
                     _note(own, invariants + 1 + failed - FAULTED, i, t, choice, failed)
             if failed == 0:
+                if alike != 0:
+                    in_order(alike, state)
                 h = hash_state(state, words)
                 tag = h >> uint64(32)
                 slot = slot_of(tag, slots)
@@ -308,6 +341,8 @@ def begin(shared: Any, own: Any) -> Any:
     if failed >= FAULTED:
         _note(own, get(shared, INVARIANTS) + 1 + failed - FAULTED, 0, 0, 0, failed)
         return failed
+    if get(shared, ALIKE) != 0:
+        in_order(get(shared, ALIKE), state)
     tag = hash_state(state, words) >> uint64(32)
     store64(at, uint64(slot_of(tag, get(shared, SLOTS))))
     store64(at + 8, tag)

@@ -27,6 +27,7 @@ STOPS = 19  # stops a thread that ACTOR, OTHER and TOUCHED have room for
 CURSORS = 20  # a worker: the next state of the level to expand in its region
 ENDS = 24  # a worker: the end of the level in its region
 TOUCHED = 28  # address of 32 bits for [thread, stop]: the properties that the next step may change
+ALIKE = 29  # address of the groups of like threads: how many; for each its size, bytes a thread, first bytes; or 0
 SHARED_WORDS = 32
 MAX_WORKERS = ENDS - CURSORS
 

@@ -63,13 +63,13 @@ def explore(
     max_states, workers = how.max_states, how.workers or cores()
 
     def search(most: int, reduce: bool) -> Outcome:
-        safe = None
+        reduction = None
         if reduce:
-            from pagelab.check.independence import Independence
+            from pagelab.check.reduction import Reduction
 
-            safe = Independence(system)
+            reduction = Reduction(system)
         return Search(
-            system, initial, max_states=most, max_memory=how.max_memory, workers=workers, reduce=safe, go_on=go_on
+            system, initial, max_states=most, max_memory=how.max_memory, workers=workers, reduce=reduction, go_on=go_on
         ).run(progress)
 
     if how.unreduced or getattr(system, "memory", "sc") != "sc":

@@ -22,7 +22,6 @@ from pagelab.check.memory import Bytes, Shorts
 from pagelab.check.touches import stops_of
 from pagelab.lang.graph import Do
 from pagelab.lang.slots import Slots
-from pagelab.lang.stepped_text import BLOCKED, FAULTED
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -106,8 +105,6 @@ class _Program:
 class Independence:
     """The safe steps of a system, for :class:`~pagelab.check.search.Search`."""
 
-    words = "steps whose order makes no difference are taken at once (partial order)"
-
     def __init__(self, system: System) -> None:
         cells = Cells(system)
         self.threads = len(system.threads)
@@ -185,38 +182,3 @@ class Independence:
             for u in range(self.threads)
             if u != thread
         )
-
-    def fill_in(
-        self, system: System, initial: npt.NDArray[uint8], steps: list[tuple[int, int]]
-    ) -> list[tuple[int, int]]:
-        """A schedule with the safe steps that the engine took between the others."""
-        state = initial.copy()
-        filled: list[tuple[int, int]] = []
-        thread = 0
-        for step in [None, *steps]:
-            if step is not None:
-                thread = step[0]
-                filled.append(step)
-                if system.step(state, *step) >= FAULTED:
-                    return filled
-            if not self._follow(system, state, thread, filled):
-                return filled
-        return filled
-
-    def _follow(self, system: System, state: npt.NDArray[uint8], thread: int, filled: list[tuple[int, int]]) -> bool:
-        """As follow() of the engine; False if a step faulted."""
-        for _ in range(at.MAX_CHAIN):
-            for k in range(self.threads):
-                u = (thread + k) % self.threads
-                if not self.is_safe(system, state, u):
-                    continue
-                result = system.step(state, u)
-                if result != BLOCKED:
-                    filled.append((u, 0))
-                    thread = u
-                    break
-            else:
-                return True
-            if result >= FAULTED:
-                return False
-        return True

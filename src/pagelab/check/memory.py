@@ -71,3 +71,11 @@ class Bytes:
     def __init__(self, data: bytes | bytearray) -> None:
         self.data = (ctypes.c_uint8 * len(data)).from_buffer_copy(data)
         self.address = ctypes.addressof(self.data)
+
+
+class Numbers:
+    """Numbers of 64 bits that are not to change."""
+
+    def __init__(self, numbers: Iterable[int]) -> None:
+        self.numbers = array("q", numbers)
+        self.address = self.numbers.buffer_info()[0]

@@ -9,7 +9,7 @@ import time
 from array import array
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from pagelab.check import engine_layout as at
 from pagelab.check.engine_code import function
@@ -21,6 +21,8 @@ from pagelab.lang.stepped_text import FAULTED
 if TYPE_CHECKING:
     import numpy.typing as npt
     from numpy import uint8
+
+    from pagelab.check.reduction import Reduction
 
 #: States expanded by a worker between two looks at the clock and the keyboard.
 SLICE = 1 << 16
@@ -86,30 +88,13 @@ class Outcome:
     complete: bool = False
 
 
-class SafeSteps(Protocol):
-    """Which steps can be taken at once, because nothing that others may do before them matters to them, nor they to it.
-
-    ``words`` says so for people.
-    """
-
-    words: str
-
-    def describe(self, shared: Block, kept: list[object]) -> None:
-        """Tell the engine; what it reads by address is put into ``kept``."""
-
-    def fill_in(
-        self, system: System, initial: npt.NDArray[uint8], steps: list[tuple[int, int]]
-    ) -> list[tuple[int, int]]:
-        """A schedule with the safe steps that the engine took between the others."""
-
-
 class Search:
     """A breadth-first search of one system from one initial state.
 
     :param max_states: stop as inconclusive when so many states are stored.
     :param max_memory: stop as inconclusive when more bytes would be used.
     :param workers: how many cores to use.
-    :param reduce: which steps are safe to be taken at once; None: every interleaving is explored.
+    :param reduce: what to leave out; None: every interleaving is explored.
     :param go_on: whether to explore all there is after something was violated.
     """
 
@@ -121,7 +106,7 @@ class Search:
         max_states: int = MOST_STATES,
         max_memory: int = 1 << 34,
         workers: int = 1,
-        reduce: SafeSteps | None = None,
+        reduce: Reduction | None = None,
         go_on: bool = False,
     ) -> None:
         self.system, self.reduce, self.go_on = system, reduce, go_on
@@ -360,7 +345,7 @@ class Search:
         if self.reduce is not None:
             import numpy as np
 
-            steps = self.reduce.fill_in(self.system, np.frombuffer(self.initial, np.uint8), steps)
+            steps = self.reduce.fill_in(np.frombuffer(self.initial, np.uint8), steps)
         return Schedule(tuple(steps))
 
     def outcome(self, verdict: str, begin: float) -> Outcome:
