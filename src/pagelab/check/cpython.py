@@ -13,9 +13,11 @@ import typing
 from collections.abc import Callable, Sequence
 from types import TracebackType
 
+from pagelab.check.cpython_buffer import CPythonBuffer, Place
 from pagelab.lang import declare
 from pagelab.lang.declare import Lock, ModelFault, Record, Table
 from pagelab.lang.stepped import System, Thread
+from pagelab.lang.store_buffer import ENTRIES, store_buffer
 
 #: Seconds after which a thread that takes a step is given up for lost.
 PATIENCE = 60
@@ -32,9 +34,11 @@ class _Killed(BaseException):
 class _Runner:
     """One thread of the scenario."""
 
-    def __init__(self, thread: Thread, exclusive_cpus: bool) -> None:
+    def __init__(self, thread: Thread, exclusive_cpus: bool, buffer: CPythonBuffer | None) -> None:
         self.thread = thread
+        self.takes_turns = exclusive_cpus and thread.function is not store_buffer
         self.interrupt = exclusive_cpus and thread.interrupt
+        self.buffer = buffer
         self.go = threading.Semaphore(0)
         self.arrived = threading.Semaphore(0)
         self.ended = False
@@ -50,6 +54,7 @@ class _Runner:
         try:
             if self.interrupt:
                 self.stop()  # its arrival
+                self.empty_buffer()
             self.thread.function(*self.thread.args)
         except _Killed:
             pass
@@ -67,6 +72,25 @@ class _Runner:
         if self.killed:
             raise _Killed
 
+    def empty_buffer(self) -> None:
+        """All that the CPU stored is in memory from now on."""
+        if self.buffer is not None:
+            self.buffer.empty()
+
+    def seen(self, place: Place, memory: object) -> object:
+        """The value that the thread sees at a place."""
+        return memory if self.buffer is None else self.buffer.seen(place, memory)
+
+    def store(self, place: Place, value: object, write: Callable[[], None]) -> None:
+        """A store that is a step goes into the buffer; another acts on memory."""
+        if self.buffer is None or self.atomic:
+            self.empty_buffer()
+            write()
+        elif self.buffer.full:
+            raise NotEnabled("the store buffer is full")
+        else:
+            self.buffer.put(place, value, write)
+
 
 _current = threading.local()
 
@@ -83,6 +107,7 @@ class _SteppedLock(Lock):
     def take(self) -> None:
         if (runner := _runner()) is not None:
             runner.stop()
+            runner.empty_buffer()
             if self.held:
                 raise NotEnabled("the lock is held")
         super().take()
@@ -90,16 +115,22 @@ class _SteppedLock(Lock):
     def try_to_take(self) -> bool:
         if (runner := _runner()) is not None:
             runner.stop()
+            runner.empty_buffer()
         return super().try_to_take()
 
     def is_held(self) -> bool:
         if (runner := _runner()) is not None:
             runner.stop()
+            return bool(runner.seen((id(self), 0), self.held))
         return super().is_held()
 
     def give_back(self) -> None:
         if (runner := _runner()) is not None:
             runner.stop()
+            if not runner.seen((id(self), 0), self.held):
+                raise ModelFault("lock given back that nobody holds")
+            runner.store((id(self), 0), False, super().give_back)
+            return
         super().give_back()
 
     def __exit__(
@@ -110,29 +141,32 @@ class _SteppedLock(Lock):
 
 
 @functools.cache
-def _stepped(row_class: type) -> type:
+def _stepped(row_class: type, ghost: bool) -> type:
     """A class of rows that stops before each access to an integer field; its instances are laid out alike."""
     members: dict[str, object] = {"__slots__": ()}
     for base in row_class.__mro__:
         for name in base.__dict__.get("__slots__", ()):
-            members[name] = _field(base.__dict__[name])
+            members[name] = _field(base.__dict__[name], ghost)
     return type(row_class.__name__, (row_class,), members)
 
 
-def _field(slot: typing.Any) -> property:
+def _field(slot: typing.Any, ghost: bool) -> property:
     def read(row: object) -> object:
         value = slot.__get__(row)
         runner = _runner()
         if runner is None or isinstance(value, Lock):
             return value
         runner.stop()
-        return slot.__get__(row)
+        return runner.seen((id(row), id(slot)), slot.__get__(row))
 
     def write(row: object, value: object) -> None:
         runner = _runner()
         if runner is not None:
             runner.stop()
-        slot.__set__(row, value)
+        if runner is None or ghost:
+            slot.__set__(row, value)
+        else:
+            runner.store((id(row), id(slot)), value, functools.partial(slot.__set__, row, value))
 
     return property(read, write)
 
@@ -142,14 +176,24 @@ class CPythonRun:
 
     :param tables: all tables and records that the threads touch.
     :param exclusive_cpus: the contexts of a CPU exclude each other, see :mod:`pagelab.lang.contexts`.
+    :param buffers: for each thread the number of its store buffer, -1 for none; none at all if this is empty.
     """
 
     def __init__(
-        self, threads: Sequence[Thread], tables: Sequence[Table[object]], *, exclusive_cpus: bool = False
+        self,
+        threads: Sequence[Thread],
+        tables: Sequence[Table[object]],
+        *,
+        exclusive_cpus: bool = False,
+        buffers: Sequence[int] = (),
     ) -> None:
         self.tables = list(tables)
-        self.exclusive_cpus = exclusive_cpus
-        self.runners = [_Runner(thread, exclusive_cpus) for thread in threads]
+        self.buffers = [CPythonBuffer(ENTRIES) for _ in range(max(buffers, default=-1) + 1)]
+        numbers = buffers or [-1] * len(threads)
+        self.runners = [
+            _Runner(thread, exclusive_cpus, self.buffers[number] if number >= 0 else None)
+            for thread, number in zip(threads, numbers, strict=True)
+        ]
         #: By CPU, who has its irqs off, and which interrupt is under way.
         self.irqs_off_by: dict[int, _Runner] = {}
         self.interrupted_by: dict[int, _Runner] = {}
@@ -157,7 +201,8 @@ class CPythonRun:
     @classmethod
     def of(cls, system: System) -> CPythonRun:
         """The threads of a system, which take the same steps as there."""
-        return cls(system.threads, system.tables, exclusive_cpus=system.exclusive_cpus)
+        numbers = [-1 if buffer is None else buffer.number for buffer in system.buffers.owned]
+        return cls(system.threads, system.tables, exclusive_cpus=system.exclusive_cpus, buffers=numbers)
 
     def __enter__(self) -> CPythonRun:
         for table in self.tables:
@@ -165,7 +210,7 @@ class CPythonRun:
                 for name, field in table.fields.items():
                     if field.kind == "lock":
                         getattr(row, name).__class__ = _SteppedLock
-                row.__class__ = _stepped(table.row_class)
+                row.__class__ = _stepped(table.row_class, table.ghost)
         declare.stepper = self
         for runner in self.runners:
             runner.worker.start()
@@ -202,7 +247,7 @@ class CPythonRun:
         runner = self.runners[thread]
         if runner.ended:
             raise NotEnabled(f"thread {runner.thread.name} has ended")
-        if self.exclusive_cpus:
+        if runner.takes_turns:
             self._wait_for_turn(runner)
         runner.choice = choice
         runner.go.release()
@@ -224,6 +269,7 @@ class CPythonRun:
     def _end_interrupt(self, runner: _Runner) -> None:
         if runner.ended and runner.interrupt:
             self.interrupted_by.pop(runner.thread.cpu)
+            runner.empty_buffer()
 
     # ---- called by the model's threads through pagelab.lang.declare
 
@@ -243,6 +289,7 @@ class CPythonRun:
                 raise NotEnabled(f"CPU {cpu} has its irqs off")
             if self.interrupted_by.get(cpu, me) is not me:
                 raise NotEnabled(f"an interrupt is under way on CPU {cpu}")
+            me.empty_buffer()
             self.irqs_off_by[cpu] = me
 
     def irqs_on(self, cpu: int) -> None:
@@ -252,6 +299,7 @@ class CPythonRun:
             return
         if me.irqs_off == 1:
             me.stop()
+            me.empty_buffer()
             self.irqs_off_by.pop(cpu, None)
         me.irqs_off -= 1
 
@@ -295,6 +343,14 @@ class CPythonRun:
         if chosen >= high:
             raise NotEnabled(f"there is no choice {chosen} among {low} to {high - 1}")
         return chosen
+
+    def write_back(self, buffer: int) -> None:
+        """The oldest entry of a store buffer reaches memory."""
+        if (me := self._me()) is not None:
+            me.stop()
+            if not self.buffers[buffer].entries:
+                raise NotEnabled("the store buffer is empty")
+            self.buffers[buffer].write_back()
 
 
 def differences(system_tables: Sequence[Table[object]], rows_of: Callable[[Table[object]], typing.Any]) -> list[str]:

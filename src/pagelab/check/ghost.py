@@ -25,8 +25,8 @@ class Ghost:
     tested_wrongly: bool = False
 
 
-block_ghost = table("block_ghost", BlockGhost, lambda: machine.nr_pageblocks)
-ghost = record("ghost", Ghost)
+block_ghost = table("block_ghost", BlockGhost, lambda: machine.nr_pageblocks, ghost=True)
+ghost = record("ghost", Ghost, ghost=True)
 
 
 def on_range_isolated(cpu: int, start: int, end: int) -> None:

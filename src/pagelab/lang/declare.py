@@ -54,6 +54,7 @@ class Stepper(typing.Protocol):
     def end_atomic(self) -> None: ...
     def wait_until(self, condition: bool) -> None: ...
     def choose(self, low: int, high: int) -> int: ...
+    def write_back(self, buffer: int) -> None: ...
 
 
 #: None while the model simply runs; see pagelab.check.cpython.
@@ -177,6 +178,12 @@ def choose(low: int, high: int) -> int:
     return low if stepper is None else stepper.choose(low, high)
 
 
+def write_back(buffer: int) -> None:
+    """The oldest entry of a store buffer reaches memory; waits while there is none.  See pagelab.lang.store_buffer."""
+    if stepper is not None:
+        stepper.write_back(buffer)
+
+
 class Field(typing.NamedTuple):
     """One field of a table: name, kind ('int', 'bool' or 'lock'), width in bits, initial value."""
 
@@ -218,14 +225,27 @@ class Table(Generic[R]):
 
     :param sizes: one callable a dimension, asked at each :meth:`reset`: sizes are constants of a build.
     :param columns: the fields are separate arrays given from outside (see :meth:`bind`), not part of the state.
+    :param ghost: only properties know of it, and the model's threads behave as if it were not there.
+    :raises SyntaxError: for a field of another type.
     """
 
-    def __init__(self, name: str, cls: type[R], sizes: Sequence[Callable[[], int]], *, columns: bool = False) -> None:
+    def __init__(
+        self,
+        name: str,
+        cls: type[R],
+        sizes: Sequence[Callable[[], int]],
+        *,
+        columns: bool = False,
+        ghost: bool = False,
+    ) -> None:
         self.name = name
         self.doc = cls.__doc__
         self.fields = {f.name: f for f in _fields(cls)}
         self.sizes = tuple(sizes)
         self.columns = columns
+        self.ghost = ghost
+        if ghost and any(field.kind == "lock" for field in self.fields.values()):
+            raise SyntaxError(f"table {name} is a ghost, for which nobody waits: it cannot have a lock")
         self.row_class = _row_class(self.name, self.fields.values())
         self.shape: tuple[int, ...] = ()
         self.rows: list[R] = []
@@ -269,8 +289,8 @@ class Table(Generic[R]):
 class Record(Table[R]):
     """A table of one row, whose fields are reached without an index: ``zone.free_pages``."""
 
-    def __init__(self, name: str, cls: type[R]) -> None:
-        super().__init__(name, cls, ())
+    def __init__(self, name: str, cls: type[R], *, ghost: bool = False) -> None:
+        super().__init__(name, cls, (), ghost=ghost)
         self.row_class = type(self.name, (self.row_class,), {"__slots__": (), "__table__": self})
         super().reset()
 
@@ -279,9 +299,9 @@ class Record(Table[R]):
         self.rows[0].__init__()  # type: ignore[misc]
 
 
-def table(name: str, row: type[R], *sizes: Callable[[], int]) -> Table[R]:
-    """Declare a table; ``sizes`` are callables because a build decides them."""
-    return Table(name, row, sizes)
+def table(name: str, row: type[R], *sizes: Callable[[], int], ghost: bool = False) -> Table[R]:
+    """Declare a table; ``sizes`` are callables because a build decides them.  ``ghost``: only properties know of it."""
+    return Table(name, row, sizes, ghost=ghost)
 
 
 def columns(name: str, row: type[R], size: Callable[[], int]) -> Table[R]:
@@ -289,9 +309,9 @@ def columns(name: str, row: type[R], size: Callable[[], int]) -> Table[R]:
     return Table(name, row, (size,), columns=True)
 
 
-def record(name: str, row: type[R]) -> R:
-    """Declare a table of one row, which is what this returns."""
-    made: Record[R] = Record(name, row)
+def record(name: str, row: type[R], *, ghost: bool = False) -> R:
+    """Declare a table of one row, which is what this returns.  ``ghost``: only properties know of it."""
+    made: Record[R] = Record(name, row, ghost=ghost)
     return made.rows[0]
 
 

@@ -57,6 +57,7 @@ class Do(enum.Enum):
     IRQS_ON = "irqs_on"
     IRQS_TEST = "irqs_test"  # local = whether the CPU has its irqs off
     ATOMIC = "atomic"  # begins a section that is one step
+    WRITE_BACK = "write_back"  # value: a store buffer, whose oldest entry reaches memory; waits while there is none
     IRQ_ENTER = "irq_enter"  # an interrupt begins; only in a thread's program, see pagelab.lang.contexts
     # Within the step of the node before.
     ATOMIC_END = "atomic_end"
@@ -75,6 +76,7 @@ SHARED = frozenset(
         Do.IRQS_ON,
         Do.IRQS_TEST,
         Do.ATOMIC,
+        Do.WRITE_BACK,
         Do.IRQ_ENTER,
     }
 )

@@ -141,10 +141,14 @@ class Emitter(ABC):
 
     def store(self, place: Place, x: str) -> None:
         at, width = self.address(place)
-        if width < 8 and x.startswith("%"):
-            if self.check_all:
-                half, size = 1 << (8 * width - 1), 1 << 8 * width
-                good = self.value(f"icmp ult i64 {self.value(f'add i64 {x}, {half}')}, {size}")
-                self.fault_unless(good, f"value does not fit the {8 * width} bits of {place}", x, str(half))
-            x = self.value(f"trunc i64 {x} to i{8 * width}")
-        self.emit(f"store i{8 * width} {x}, ptr {at}, align 1")
+        self.emit(f"store i{8 * width} {self.narrow(place, width, x)}, ptr {at}, align 1")
+
+    def narrow(self, place: Place, width: int, x: str) -> str:
+        """An i64 as what a field of so many bytes holds."""
+        if width == 8 or not x.startswith("%"):
+            return x
+        if self.check_all:
+            half, size = 1 << (8 * width - 1), 1 << 8 * width
+            good = self.value(f"icmp ult i64 {self.value(f'add i64 {x}, {half}')}, {size}")
+            self.fault_unless(good, f"value does not fit the {8 * width} bits of {place}", x, str(half))
+        return self.value(f"trunc i64 {x} to i{8 * width}")

@@ -175,7 +175,7 @@ class _Function(Emitter):
                 self.set(node.local, low)
             case Do.IRQS_TEST:
                 self.set(node.local, "0")
-            case Do.IRQS_OFF | Do.IRQS_ON | Do.ATOMIC | Do.ATOMIC_END:
+            case Do.IRQS_OFF | Do.IRQS_ON | Do.ATOMIC | Do.ATOMIC_END | Do.WRITE_BACK:
                 pass  # one thread alone cannot tell
         self.emit(f"br label %{self.target(node.then)}")
 

@@ -273,6 +273,9 @@ class Expressions:
             do = Do.IRQS_OFF if target is declare.local_irq_disable else Do.IRQS_ON
             self.emit(Node(do, line, value=self.expression(e.args[0])))
             return 0
+        if target is declare.write_back and len(e.args) == 1:
+            self.emit(Node(Do.WRITE_BACK, line, value=self.expression(e.args[0])))
+            return 0
         if target is declare.irqs_are_off and len(e.args) == 1:
             cpu = self.expression(e.args[0])
             local = self.temporary()

@@ -22,10 +22,14 @@ from pagelab.lang.native import compile_text, tables_of
 from pagelab.lang.parse import parse
 from pagelab.lang.slots import Slots
 from pagelab.lang.stepped_text import BLOCKED, ENDED, FAULTED, NOT_BEGUN, SteppedThread
+from pagelab.lang.store_buffer import WORDS as MEMORY_WORDS
+from pagelab.lang.store_buffer import Buffer, StoreBuffers, buffers_of, store_buffer
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
+
+    from pagelab.lang.graph import Procedure
 
 #: The local that holds what an invariant returns.
 _RETURNED = "returned"
@@ -67,6 +71,8 @@ class System:
     :param cpus: CPUs that irqs-off sections name.  A section keeps the other contexts of its CPU from entering one.
     :param exclusive_cpus: it keeps them from taking any step, and threads may be interrupts; see
         :mod:`pagelab.lang.contexts`.
+    :param memory: ``"sc"``: sequentially consistent; ``"tso"``: with a store buffer a CPU, whose daemons come behind
+        the threads; see :mod:`pagelab.lang.store_buffer`.
     :raises SubsetError: for source outside the modelling language.
     :raises BadInput: for a thread on a CPU that does not exist, or an interrupt where CPUs are not exclusive.
     """
@@ -79,14 +85,19 @@ class System:
         *,
         cpus: int = 0,
         exclusive_cpus: bool = False,
+        memory: str = "sc",
     ) -> None:
         self.threads = list(threads)
         self.invariants = list(invariants)
-        graphs = parse([*(t.function for t in threads), *invariants])
+        graphs = parse([*(t.function for t in threads), *invariants, store_buffer])
         self.checked = [Flattener(graphs[f], (), result=_RETURNED) for f in invariants]
         self.programs = [Flattener(graphs[t.function], t.args, interrupt=t.interrupt) for t in threads]
         self.exclusive_cpus = exclusive_cpus
         self.contexts = self._contexts(cpus)
+        if memory not in MEMORY_WORDS:
+            raise BadInput(f"there is no memory model {memory!r}", f"there are {', '.join(MEMORY_WORDS)}")
+        self.memory = memory
+        owned = self._add_buffers(graphs[store_buffer])
         self.slots = [Slots(program) for program in self.programs]
         touched = tables_of(graphs.values()) | {table_of(t) for t in tables}
         widths = {(t.name, name): 1 for t in touched for name in t.fields}
@@ -97,6 +108,8 @@ class System:
         for slots in self.slots:
             self.bases.append(used)
             used += PC_BYTES + slots.count
+        self.buffers = StoreBuffers(owned, self.layout, used)
+        used += self.buffers.bytes
         self.used = used
         self.bytes = -(-used // 8) * 8
         self.faults: list[SteppedFault] = []
@@ -117,15 +130,36 @@ class System:
                 )
         return [ANYWHERE for _ in self.threads]
 
+    def _add_buffers(self, program: Procedure) -> list[Buffer | None]:
+        """The buffer of each thread, and a daemon for each buffer."""
+        if self.memory == "sc":
+            return [None for _ in self.threads]
+        owned = buffers_of(self.threads, self.programs)
+        for buffer in sorted({buffer for buffer in owned if buffer is not None}):
+            name = f"store buffer of {buffer.name}"
+            self.threads.append(Thread(name, store_buffer, (buffer.number,), daemon=True, cpu=buffer.cpu))
+            self.programs.append(Flattener(program, (buffer.number,)))
+            self.contexts.append(ANYWHERE)
+            owned.append(None)
+        return owned
+
     def _fault(self, what: str, node: FlatNode) -> int:
         self.faults.append(SteppedFault(what, node.frames[-1]))
         return len(self.faults) - 1
 
     def _text(self, checked: list[Flattener], cpus: int) -> str:
-        lines = [DECLARATIONS]
+        lines = [DECLARATIONS, *self.buffers.text()]
         for i, (program, slots) in enumerate(zip(self.programs, self.slots, strict=True)):
             lines += SteppedThread(
-                i, program, slots, self.bases[i], self.layout, self._fault, cpus, self.contexts[i]
+                i,
+                program,
+                slots,
+                self.bases[i],
+                self.layout,
+                self._fault,
+                cpus,
+                self.contexts[i],
+                self.buffers.owned[i],
             ).lines
         lines += _dispatch("step", len(self.programs), "thread", ENDED)
         # An invariant is a thread that runs to its end in one go and says by its result whether it came through.
@@ -197,6 +231,16 @@ class System:
     def rows(self, table: object, state: npt.NDArray[np.uint8]) -> npt.NDArray[np.void]:
         """The rows of a table or record in a state: a view."""
         return self.layout.view(table_of(table), state)
+
+    def seen(self, thread: int, table: object, field: str, row: int, state: npt.NDArray[np.uint8]) -> int:
+        """The value that a thread sees in a field: its CPU's store buffer may know a newer one than memory."""
+        laid = self.layout.tables[table_of(table)]
+        return self.buffers.seen(state, thread, laid.offset + row * laid.row_bytes + laid.fields[field][0])
+
+    @property
+    def memory_words(self) -> str:
+        """The memory model, for people."""
+        return MEMORY_WORDS[self.memory]
 
     def idle(self, state: npt.NDArray[np.uint8]) -> bool:
         """Whether all threads but daemons have ended."""

@@ -15,6 +15,7 @@ from pagelab.lang.graph import Do, Place
 from pagelab.lang.layout import Layout
 from pagelab.lang.llvm_emit import Emitter
 from pagelab.lang.slots import Slots
+from pagelab.lang.store_buffer import Buffer, is_buffered
 
 #: What step() returns; from FAULTED on it is FAULTED plus the number of the fault.
 BLOCKED, STEPPED, ENDED, NO_CHOICE, MORE_CHOICES, FAULTED = 0, 1, 2, 3, 4, 16
@@ -30,6 +31,7 @@ class SteppedThread(Emitter):
         interrupts another, behind all of those, for the one that is under way.
     :param fault: gives a fault a number; called with what it is and the node.
     :param context: what else its steps wait for.
+    :param buffer: what its stores go through, None if they reach memory at once.
     """
 
     def __init__(
@@ -42,9 +44,10 @@ class SteppedThread(Emitter):
         fault: Callable[[str, FlatNode], int],
         cpus: int = 0,
         context: Context = ANYWHERE,
+        buffer: Buffer | None = None,
     ) -> None:
         super().__init__(layout, "all")
-        self.cpus, self.context = cpus, context
+        self.cpus, self.context, self.buffer = cpus, context, buffer
         self.program, self.slots, self.base, self.fault = program, slots, base, fault
         self.node = program.entry
         self.pc = {node.id: i + 1 for i, node in enumerate(slots.entries)}
@@ -89,8 +92,36 @@ class SteppedThread(Emitter):
                 self.emit(f"store i8 0, ptr {self.at(self.base + 2 + slot)}")
             self.emit(f"store i16 {self.pc[node.id]}, ptr {self.at(self.base)}, align 1")
             if self.context.interrupt and node is self.program.end:
+                self.empty_buffer()
                 self.emit(f"store i8 0, ptr {self.interrupt_under_way(str(self.context.cpu))}")
             self.emit(f"ret i32 {self.value('load i32, ptr %result')}")
+
+    # ---- memory
+
+    def load(self, place: Place) -> str:
+        if self.buffer is None or not self.buffer.may_hold(place):
+            return super().load(place)
+        return self.value(f"call i64 @seen.{self.buffer.number}(ptr %s, i64 {self.byte_of(self.address(place)[0])})")
+
+    def store(self, place: Place, x: str) -> None:
+        if self.buffer is None or place.table.ghost:
+            super().store(place, x)
+        elif is_buffered(self.node):
+            at, width = self.address(place)
+            byte, x = self.byte_of(at), self.narrow(place, width, x)
+            self.go_on_if(self.value(f"call i1 @put.{self.buffer.number}(ptr %s, i64 {byte}, i8 {x})"))
+        else:
+            self.empty_buffer()
+            super().store(place, x)
+
+    def byte_of(self, address: str) -> str:
+        """An address as the number of a byte in the state."""
+        first, at = (self.value(f"ptrtoint ptr {pointer} to i64") for pointer in ("%s", address))
+        return self.value(f"sub i64 {at}, {first}")
+
+    def empty_buffer(self) -> None:
+        if self.buffer is not None:
+            self.emit(f"call void @empty.{self.buffer.number}(ptr %s)")
 
     # ---- pieces
 
@@ -156,19 +187,24 @@ class SteppedThread(Emitter):
                 self.go_on_if(self.truth(node.value))
             case Do.CHOOSE:
                 self.choose(node)
+            case Do.WRITE_BACK:
+                self.go_on_if(self.value(f"call i1 @write_back.{node.value}(ptr %s)"))
             case Do.IRQS_OFF:
                 cpu = self.expression(node.value)
                 token = self.irq_token(cpu)
                 self.go_on_if_zero(token)
                 if self.context.stops_interrupts(node):
                     self.go_on_if_zero(self.interrupt_under_way(cpu), unless=cpu if self.context.interrupt else "")
+                self.empty_buffer()
                 self.emit(f"store i8 1, ptr {token}")
             case Do.IRQS_TEST:
                 off = self.value(f"load i8, ptr {self.irq_token(self.expression(node.value))}")
                 self.set(node.local, self.value(f"zext i8 {off} to i64"))
             case Do.IRQS_ON:
+                self.empty_buffer()
                 self.emit(f"store i8 0, ptr {self.irq_token(self.expression(node.value))}")
             case Do.IRQ_ENTER:
+                self.empty_buffer()
                 self.emit(f"store i8 1, ptr {self.interrupt_under_way(str(self.context.cpu))}")
             case Do.ASSERT:
                 self.report(node.text)
