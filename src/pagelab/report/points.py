@@ -12,7 +12,8 @@ class Point:
 
     ``role``: "stale" (a read that was overtaken before it was acted upon), "overtakes", "early" (a decision on a value
     that changed afterwards), "breaks" (without it the property would hold), "promise" (from here on the property is
-    relied on) or "fails".  ``words``: a verb in the past and what follows; ``about``: the step that it is about, or 0.
+    relied on), "fails", or "holds" (it took what others wait for).  ``words``: a verb in the past and what follows;
+    ``about``: the step that it is about, or 0.
     """
 
     step: int

@@ -40,11 +40,15 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """A thread holds a lock, or has irqs off, from one step to another (0: to the end), drawn in a slot of its lane."""
+    """A thread holds a lock, or has irqs off, from one step to another (0: to the end), drawn in a slot of its lane.
+
+    ``byte``: of the lock in the state.
+    """
 
     thread: int
     slot: int
     irqs: bool
+    byte: int
     begin: int
     end: int
 
@@ -107,6 +111,11 @@ def bars(trail: Trail, words: Words) -> list[Bar]:
     """How long each thread holds each lock, and has irqs off."""
     found: list[Bar] = []
     open_bars: dict[tuple[int, int], tuple[int, int]] = {}  # (thread, byte) -> (slot, begin)
+
+    def close(thread: int, byte: int, end: int) -> None:
+        slot, begin = open_bars.pop((thread, byte))
+        found.append(Bar(thread, slot, trail.cells[byte].kind == "irqs", byte, begin, end))
+
     for step in trail.steps:
         for change in step.changes:
             held = bool(change.new) if change.cell.kind == "irqs" else words.turns_held(change)
@@ -118,10 +127,9 @@ def bars(trail: Trail, words: Words) -> list[Bar]:
                 slot = next(slot for slot in range(len(taken) + 1) if slot not in taken)
                 open_bars[key] = (slot, step.number)
             elif not held and key in open_bars:
-                slot, begin = open_bars.pop(key)
-                found.append(Bar(step.thread, slot, change.cell.kind == "irqs", begin, step.number))
-    for (thread, byte), (slot, begin) in open_bars.items():
-        found.append(Bar(thread, slot, trail.cells[byte].kind == "irqs", begin, 0))
+                close(*key, step.number)
+    for thread, byte in list(open_bars):
+        close(thread, byte, 0)
     return found
 
 
@@ -134,4 +142,5 @@ def note(point: Point) -> str:
         "promise": "relied on from here",
         "breaks": "this breaks it",
         "fails": "this fails",
+        "holds": "kept while the others wait for it",
     }[point.role]

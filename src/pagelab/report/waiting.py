@@ -21,7 +21,7 @@ def waiting_story(trail: Trail, words: Words) -> Story:
         taken = taken_by(trail, trail.waits_for(trail.states[-1], thread))
         if taken is not None:
             clause += f", which {trail.who(taken.thread)} has ({taken.number})"
-            points[taken.number] = Point(taken.number, taken.thread, "breaks", f"took {taken.changes[0].cell}")
+            points[taken.number] = Point(taken.number, taken.thread, "holds", f"took {taken.changes[0].cell}")
         clauses.append(clause)
     if trail.kind == "lasso":
         turns = sorted({step.thread for step in trail.steps[trail.repeats_from :]})
