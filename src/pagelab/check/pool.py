@@ -7,11 +7,13 @@ import multiprocessing
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pagelab.check.explore import How, cores
 from pagelab.check.verdicts import Judgement, counterexample, judge
+from pagelab.errors import Inconclusive
 
 if TYPE_CHECKING:
     from pagelab.check.counterexample import Step
@@ -85,7 +87,12 @@ def work_through(tasks: Sequence[Task], begun: Callable[[int], None] = lambda do
         with deaf_to_ctrl_c():  # what starts now inherits it: only this process is to be interrupted
             futures: list[Future[Done]] = [pool.submit(work, task) for task in shares]
         for number, future in enumerate(futures, 2):
-            done = future.result()
+            try:
+                done = future.result()
+            except BrokenProcessPool:
+                raise Inconclusive(
+                    "a process that explored was ended from outside", "for lack of memory? set a limit: --max-memory 1G"
+                ) from None
             begun(number)
             yield done
     except BaseException:
