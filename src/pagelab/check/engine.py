@@ -21,6 +21,8 @@ from pagelab.check.engine_layout import (
     ALIKE,
     ARENA,
     BASES,
+    BITS,
+    BITS_A_STATE,
     BUDGET,
     CHUNK,
     CHUNK_END,
@@ -34,6 +36,7 @@ from pagelab.check.engine_layout import (
     FOUND_WORDS,
     FULL,
     GOOD,
+    HASHES,
     IDLE,
     INVARIANTS,
     LIMIT,
@@ -55,6 +58,7 @@ from pagelab.check.engine_layout import (
     STATE_CHUNK,
     STEP,
     STOPS,
+    STORE,
     TABLE,
     THREADS,
     TOUCHED,
@@ -207,22 +211,77 @@ def in_order(groups: Any, state: Any) -> Any:
 
 
 @compiled
+def _keep(shared: Any, own: Any, i: Any, at: Any) -> Any:
+    """Keep how a new state was reached, and ask the properties that the step may have changed."""
+    state = at + 8 * RING_ENTRY_WORDS
+    store32(get(shared, PARENT) + 4 * i, load64(at + 16))
+    store16(get(shared, VIA) + 2 * i, load64(at + 24))
+    ask = load64(at + 32)
+    k = 0
+    while ask != 0:
+        if ask & uint64(1) != 0:
+            verdict = call_step(get(shared, GOOD), state, k, 0)
+            if verdict != 1:
+                _note(own, k, i, 0, 0, verdict)
+        ask >>= uint64(1)
+        k += 1
+    return 0
+
+
+@compiled
+def _set_bits(table: Any, bits: Any, at: Any) -> Any:
+    """Set the bits of a hash; 1 if one of them was not set before."""
+    h = load64(at + 8)
+    step = (h >> uint64(32)) | uint64(1)
+    new = int64(0)
+    for _ in range(BITS_A_STATE):
+        bit = int64(h & uint64(bits - 1))
+        byte = int64(load8(table + (bit >> 3)))
+        if byte >> (bit & 7) & 1 == 0:
+            store8(table + (bit >> 3), uint64(byte | 1 << (bit & 7)))
+            new = int64(1)
+        h += step * uint64(0x9E3779B97F4A7C15)
+    return new
+
+
+@compiled
+def flush_bits(shared: Any, own: Any, pending: Any) -> Any:
+    """flush() where the visited set is bits."""
+    words, arena, ring = get(shared, WORDS), get(shared, ARENA), get(own, RING)
+    stride = 8 * (words + RING_ENTRY_WORDS)
+    count = get(own, COUNT)
+    for e in range(pending):
+        at = ring + e * stride
+        if _set_bits(get(shared, TABLE), get(shared, SLOTS) * 64, at):
+            copy_state(arena + count * words * 8, at + 8 * RING_ENTRY_WORDS, words)
+            _keep(shared, own, count, at)
+            count += 1
+    put(own, COUNT, count)
+    return 0
+
+
+@compiled
 def flush(shared: Any, own: Any, pending: Any) -> Any:
     """Look up the successors in the ring, in order, and store those that are new."""
+    if get(shared, STORE) == BITS:
+        return flush_bits(shared, own, pending)
+    hashes = get(shared, STORE) == HASHES
     words, arena = get(shared, WORDS), get(shared, ARENA)
     table, slots = get(shared, TABLE), get(shared, SLOTS)
     ring, number = get(own, RING), get(own, NUMBER)
     alone = get(shared, WORKERS) == 1
     stride = 8 * (words + RING_ENTRY_WORDS)
-    for e in range(pending):
-        entry = load64(table + 8 * int64(load64(ring + e * stride)))
-        if entry >> uint64(32) == load64(ring + e * stride + 8):
-            prefetch(arena + (int64(entry & uint64(0xFFFFFFFF)) - 1) * words * 8)
+    if not hashes:
+        for e in range(pending):
+            entry = load64(table + 8 * int64(load64(ring + e * stride)))
+            if entry >> uint64(32) == load64(ring + e * stride + 8) >> uint64(32):
+                prefetch(arena + (int64(entry & uint64(0xFFFFFFFF)) - 1) * words * 8)
     count = get(own, COUNT)
     first = number * get(shared, REGION)
     for e in range(pending):
         at = ring + e * stride
-        slot, tag = int64(load64(at)), load64(at + 8)
+        slot, h = int64(load64(at)), load64(at + 8)
+        tag = h >> uint64(32)
         state = at + 8 * RING_ENTRY_WORDS
         written = False
         i = first + count
@@ -232,26 +291,19 @@ def flush(shared: Any, own: Any, pending: Any) -> Any:
                 if not written:
                     copy_state(arena + i * words * 8, state, words)
                     written = True
-                new = (tag << uint64(32)) | uint64(i + 1)
+                new = h if hashes else (tag << uint64(32)) | uint64(i + 1)
                 if alone:
                     store64(table + 8 * slot, new)
                 else:
                     entry = swap_zero(table + 8 * slot, new)
                 if entry == 0:
-                    store32(get(shared, PARENT) + 4 * i, load64(at + 16))
-                    store16(get(shared, VIA) + 2 * i, load64(at + 24))
-                    ask = load64(at + 32)
-                    k = 0
-                    while ask != 0:
-                        if ask & uint64(1) != 0:
-                            verdict = call_step(get(shared, GOOD), state, k, 0)
-                            if verdict != 1:
-                                _note(own, k, i, 0, 0, verdict)
-                        ask >>= uint64(1)
-                        k += 1
+                    _keep(shared, own, i, at)
                     count += 1
                     break
-            if entry >> uint64(32) == tag:
+            if hashes:
+                if entry == h:
+                    break
+            elif entry >> uint64(32) == tag:
                 other = arena + (int64(entry & uint64(0xFFFFFFFF)) - 1) * words * 8
                 if same_state(other, state, words):
                     break
@@ -270,7 +322,7 @@ def expand(shared: Any, own: Any, i: Any, pending: Any) -> Any:
     ring = get(own, RING)
     stride = 8 * (words + RING_ENTRY_WORDS)
     source = get(shared, ARENA) + i * words * 8
-    reduced, alike = get(shared, REDUCED), get(shared, ALIKE)
+    reduced, alike, bits = get(shared, REDUCED), get(shared, ALIKE), get(shared, STORE) == BITS
     transitions = enabled = waiting = 0
     for t in range(threads):
         choice = 0
@@ -293,25 +345,24 @@ def expand(shared: Any, own: Any, i: Any, pending: Any) -> Any:
                 _note(own, invariants + 1 + result - FAULTED, i, t, choice, result)
                 break
             failed = int64(0)
-            bits = touched
+            ask = touched
             if reduced != 0:
                 failed = follow(shared, state, t, at)
                 transitions += get(at, 0)
-                bits = touched | load64(at + 8)
+                ask = touched | load64(at + 8)
                 if failed >= FAULTED:
                     _note(own, invariants + 1 + failed - FAULTED, i, t, choice, failed)
             if failed == 0:
                 if alike != 0:
                     in_order(alike, state)
                 h = hash_state(state, words)
-                tag = h >> uint64(32)
-                slot = slot_of(tag, slots)
-                prefetch(table + 8 * slot)
+                slot = slot_of(h >> uint64(32), slots)
+                prefetch(table + (int64(h & uint64(slots * 64 - 1)) >> 3 if bits else 8 * slot))
                 store64(at, uint64(slot))
-                store64(at + 8, tag)
+                store64(at + 8, h)
                 store64(at + 16, uint64(i))
                 store64(at + 24, uint64(t + 256 * choice))
-                store64(at + 32, bits)
+                store64(at + 32, ask)
                 pending += 1
                 if pending == RING_SIZE:
                     flush(shared, own, pending)
@@ -343,9 +394,9 @@ def begin(shared: Any, own: Any) -> Any:
         return failed
     if get(shared, ALIKE) != 0:
         in_order(get(shared, ALIKE), state)
-    tag = hash_state(state, words) >> uint64(32)
-    store64(at, uint64(slot_of(tag, get(shared, SLOTS))))
-    store64(at + 8, tag)
+    h = hash_state(state, words)
+    store64(at, uint64(slot_of(h >> uint64(32), get(shared, SLOTS))))
+    store64(at + 8, h)
     store64(at + 16, uint64(0))
     store64(at + 24, uint64(0))
     store64(at + 32, (uint64(1) << uint64(get(shared, INVARIANTS))) - uint64(1))

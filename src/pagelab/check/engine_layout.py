@@ -28,6 +28,7 @@ CURSORS = 20  # a worker: the next state of the level to expand in its region
 ENDS = 24  # a worker: the end of the level in its region
 TOUCHED = 28  # address of 32 bits for [thread, stop]: the properties that the next step may change
 ALIKE = 29  # address of the groups of like threads: how many; for each its size, bytes a thread, first bytes; or 0
+STORE = 30  # what the visited set holds: STATES, HASHES or BITS
 SHARED_WORDS = 32
 MAX_WORKERS = ENDS - CURSORS
 
@@ -48,6 +49,12 @@ OWN_WORDS = 16
 
 #: Violations are numbered: the invariants, then deadlock, then the faults.
 FOUND_WORDS = 5
+
+# ---- shared[STORE]
+STATES = 0  # numbers of states, which are compared whole
+HASHES = 1  # 64 bits a state: two states may share them
+BITS = 2  # BITS_A_STATE bits a state, each of which others may have set
+BITS_A_STATE = 3
 
 NEVER_IDLE = 0xFFFF
 RING_SIZE = 32

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from pagelab.check import engine_layout
 from pagelab.check.search import MOST_STATES, Outcome, Search
+from pagelab.check.visited import VISITED
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -36,12 +37,14 @@ class How:
     :param max_states: give up at so many states.
     :param max_memory: give up when more bytes would be used.
     :param workers: how many cores to use; 0: as many as there are.
+    :param visited: what to keep of states that were visited: "full", "compressed" or "bitstate".
     """
 
     unreduced: bool = False
     max_states: int = MOST_STATES
     max_memory: int = 1 << 34
     workers: int = 0
+    visited: str = "full"
 
 
 DEFAULT = How()
@@ -69,7 +72,14 @@ def explore(
 
             reduction = Reduction(system)
         return Search(
-            system, initial, max_states=most, max_memory=how.max_memory, workers=workers, reduce=reduction, go_on=go_on
+            system,
+            initial,
+            max_states=most,
+            max_memory=how.max_memory,
+            workers=workers,
+            reduce=reduction,
+            go_on=go_on,
+            visited=VISITED[how.visited],
         ).run(progress)
 
     if how.unreduced or getattr(system, "memory", "sc") != "sc":

@@ -34,6 +34,12 @@ class Reserved:
         self._view = ctypes.c_char.from_buffer(self._map)
         self.address = ctypes.addressof(self._view)
 
+    def release(self, begin: int, end: int) -> None:
+        """Give back the memory of whole pages between two places; they are zero from then on."""
+        begin, end = -(-begin // mmap.PAGESIZE) * mmap.PAGESIZE, end // mmap.PAGESIZE * mmap.PAGESIZE
+        if end > begin:
+            self._map.madvise(mmap.MADV_DONTNEED, begin, end - begin)
+
     def write(self, offset: int, data: bytes) -> None:
         """Copy bytes to a place."""
         self._map[offset : offset + len(data)] = data

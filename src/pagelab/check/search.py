@@ -15,6 +15,7 @@ from pagelab.check import engine_layout as at
 from pagelab.check.engine_code import function
 from pagelab.check.memory import Block, Reserved, Shorts
 from pagelab.check.touches import properties_touched, stops_of
+from pagelab.check.visited import BITSTATE, FULL, SLOT_BYTES, Visited
 from pagelab.lang.stepped import System
 from pagelab.lang.stepped_text import FAULTED
 
@@ -31,9 +32,8 @@ LOOK_EVERY = 0.1
 #: A level of fewer states is not worth a second thread.
 WORTH_SHARING = 1 << 12
 FIRST_SLOTS = 1 << 12
-#: The visited set grows when this share of its slots is taken, by that factor; a slot has 8 bytes.
+#: The visited set grows when this share of its slots is taken, by that factor.
 FULL_AT, GROWTH = 0.72, 1.5
-SLOT_BYTES = 8
 #: Parent and step of a state.
 PATH_BYTES = 4 + 2
 #: State numbers have 32 bits, and one is kept for "none".
@@ -83,6 +83,7 @@ class Outcome:
     schedule: Schedule | None
     violations: tuple[Violation, ...] = ()
     reduction: str = "none"
+    odds: str = ""
     deadlocks: int = 0
     interrupted: bool = False
     complete: bool = False
@@ -96,6 +97,7 @@ class Search:
     :param workers: how many cores to use.
     :param reduce: what to leave out; None: every interleaving is explored.
     :param go_on: whether to explore all there is after something was violated.
+    :param visited: what to keep of states that were visited.
     """
 
     def __init__(
@@ -108,13 +110,15 @@ class Search:
         workers: int = 1,
         reduce: Reduction | None = None,
         go_on: bool = False,
+        visited: Visited = FULL,
     ) -> None:
-        self.system, self.reduce, self.go_on = system, reduce, go_on
+        self.system, self.reduce, self.go_on, self.visited = system, reduce, go_on, visited
         self.max_states, self.max_memory = max_states, max_memory
-        self.workers = min(workers, at.MAX_WORKERS)
+        # Bits are set without locking the bus.
+        self.workers = min(workers, at.MAX_WORKERS) if visited is not BITSTATE else 1
         self.bytes = system.bytes
         self.invariants = len(system.invariants)
-        self.depth = 0
+        self.depth = self._released = 0
         self.initial = initial.copy()  # which numpy's arrays and bytearrays have
         self.region = self._room()
         states = self.region * self.workers
@@ -127,16 +131,20 @@ class Search:
         self.own = [self._worker(number) for number in range(self.workers)]
         self._describe()
         self.slots, self.table = 0, Reserved(1)
-        self._grow(FIRST_SLOTS)
+        self._grow(FIRST_SLOTS if visited is not BITSTATE else self._words_of_bits())
         self._begin(bytes(initial))
 
     # ---- memory
 
     def _room(self) -> int:
         """States that fit the limits, a worker."""
-        least = self.bytes + PATH_BYTES + SLOT_BYTES
+        least = PATH_BYTES + (self.bytes + SLOT_BYTES if self.visited.whole else 0)
         states = min(self.max_memory // least, MOST_STATES, MOST_RESERVED // (self.bytes + PATH_BYTES))
         return max(states // self.workers, 2 * at.RING_SIZE)
+
+    def _words_of_bits(self) -> int:
+        """64-bit words of a table of bits: a power of two, at most a quarter of the memory."""
+        return 1 << max((self.max_memory // 4 // SLOT_BYTES).bit_length() - 1, 10)
 
     def _worker(self, number: int) -> Block:
         own = Block(at.OWN_WORDS)
@@ -164,7 +172,7 @@ class Search:
             block.address for block in (self.arena, self.parent, self.via)
         )
         shared[at.STEP], shared[at.GOOD] = system.address["step"], system.address["good"]
-        shared[at.REGION] = self.region
+        shared[at.REGION], shared[at.STORE] = self.region, self.visited.code
         touched = array("I", properties_touched(system))
         self._kept.append(touched)
         shared[at.TOUCHED], shared[at.STOPS] = touched.buffer_info()[0], stops_of(system)
@@ -181,7 +189,9 @@ class Search:
 
     def _share_room(self) -> None:
         """How many states each worker may store before the table, or a limit, is full."""
-        most = min(int(self.slots * FULL_AT), self.max_states + 2 * at.RING_SIZE * self.workers)
+        most = self.max_states + 2 * at.RING_SIZE * self.workers
+        if self.visited is not BITSTATE:
+            most = min(int(self.slots * FULL_AT), most)
         room = max(most - self.states, 0) // self.workers
         for own in self.own:
             own[at.LIMIT] = min(own[at.COUNT] + room, self.region)
@@ -194,11 +204,16 @@ class Search:
     @property
     def memory_bytes(self) -> int:
         """What is used: states, how they were reached, the table."""
-        return self.states * (self.bytes + PATH_BYTES) + self.slots * SLOT_BYTES
+        kept = self.states if self.visited.whole else self.states - self._released
+        return kept * self.bytes + self.states * PATH_BYTES + self.slots * SLOT_BYTES
 
     def _make_room(self) -> bool:
         """More room, if the limits allow."""
-        if self.states >= self.max_states or any(own[at.COUNT] + at.RING_SIZE >= self.region for own in self.own):
+        if (
+            self.visited is BITSTATE
+            or self.states >= self.max_states
+            or any(own[at.COUNT] + at.RING_SIZE >= self.region for own in self.own)
+        ):
             return False
         slots = int(self.slots * GROWTH)
         # While it grows, old and new exist side by side.
@@ -244,6 +259,8 @@ class Search:
     def _next_level(self) -> bool:
         """The states found since the last level began are the next one; False if there are none."""
         some = False
+        if not self.visited.whole:
+            self._release()
         for own in self.own:
             number = own[at.NUMBER]
             begin, end = self.shared[at.ENDS + number], number * self.region + own[at.COUNT]
@@ -252,6 +269,17 @@ class Search:
             own[at.CHUNK] = own[at.CHUNK_END] = 0
             some = some or begin < end
         return some
+
+    def _release(self) -> None:
+        """Forget the states of the level that has been expanded."""
+        for own in self.own:
+            number = own[at.NUMBER]
+            first = number * self.region
+            end = max(self.shared[at.ENDS + number], first)
+            self.arena.release(first * self.bytes, end * self.bytes)
+        self._released = sum(
+            max(self.shared[at.ENDS + own[at.NUMBER]] - own[at.NUMBER] * self.region, 0) for own in self.own
+        )
 
     def _level(self, look: Callable[[], None]) -> bool:
         """Expand all states of the level; False if a limit came first."""
@@ -365,6 +393,7 @@ class Search:
             schedule=first.schedule if first else None,
             violations=violations,
             reduction="none" if self.reduce is None else self.reduce.words,
+            odds=self.visited.odds(self.states, self.slots * 64),
             deadlocks=sum(own[at.DEADLOCKS] for own in self.own),
             complete=verdict == "holds",
         )

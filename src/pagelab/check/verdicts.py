@@ -88,7 +88,7 @@ def label_of(scenario: Scenario, outcome: Outcome) -> dict[str, str]:
         "memory": "sequentially consistent",
         "fairness": "none needed: these are properties of states",
         "reduction": outcome.reduction,
-        "approximation": "none",
+        "approximation": outcome.odds or "none",
     }
 
 

@@ -31,7 +31,7 @@ def same_state(one: Any, other: Any, words: Any) -> Any:
 
 @hashing
 def hash_state(state: Any, words: Any) -> Any:
-    """A hash of 64 bits, in two lanes that do not wait for each other."""
+    """A hash of 64 bits, never 0, in two lanes that do not wait for each other."""
     a, b = uint64(0x9E3779B97F4A7C15), uint64(0xD1B54A32D192ED03)
     k = 0
     while k + 1 < words:
@@ -44,7 +44,8 @@ def hash_state(state: Any, words: Any) -> Any:
         a = (a ^ load64(state + 8 * k)) * uint64(_MULTIPLY_A)
         a ^= a >> uint64(32)
     h = (a ^ (b << uint64(17)) ^ (b >> uint64(47))) * uint64(_MULTIPLY_B)
-    return h ^ (h >> uint64(31))
+    h ^= h >> uint64(31)
+    return h if h != 0 else uint64(1)
 
 
 @compiled

@@ -49,6 +49,12 @@ def set_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--property", metavar="P", action="append", default=[], help="only this one, of a design")
     parser.add_argument("--set", metavar="NAME=VALUE", action="append", default=[], help="set a parameter of the model")
     parser.add_argument("--unreduced", action="store_true", help="explore without any reduction")
+    parser.add_argument(
+        "--visited",
+        choices=("full", "compressed", "bitstate"),
+        default="full",
+        help="what to keep of a state: all of it, a hash, or three bits; the odds of the latter two are printed",
+    )
     parser.add_argument("--max-states", metavar="N", type=int, help="give up at so many states")
     parser.add_argument("--max-memory", metavar="M", default="", help="give up at so much memory, such as 4G")
     parser.add_argument("--pdb", action="store_true", help="stop at the last step of a counterexample in the debugger")
@@ -74,7 +80,8 @@ def how_of(args: argparse.Namespace) -> How:
     :raises BadInput: for a limit that not even the initial state keeps.
     """
     from pagelab.check.explore import How
-    from pagelab.check.search import FIRST_SLOTS, MOST_STATES, SLOT_BYTES
+    from pagelab.check.search import FIRST_SLOTS, MOST_STATES
+    from pagelab.check.visited import SLOT_BYTES
 
     states = MOST_STATES if args.max_states is None else min(args.max_states, MOST_STATES)
     if states < 1:
@@ -86,7 +93,7 @@ def how_of(args: argparse.Namespace) -> How:
             f"--max-memory {args.max_memory}: the initial state and what finds it again take {least >> 10}K",
             "give more, such as 500M",
         )
-    return How(unreduced=args.unreduced, max_states=states, max_memory=memory)
+    return How(unreduced=args.unreduced, max_states=states, max_memory=memory, visited=args.visited)
 
 
 def main(args: argparse.Namespace) -> int:
@@ -201,6 +208,7 @@ def document(model: Model, outcome: Outcome, steps: list[Step]) -> dict[str, Any
         "seconds": round(outcome.seconds, 6),
         "memory_bytes": outcome.memory_bytes,
         "reduction": outcome.reduction,
+        "approximation": outcome.odds or "none",
         "counterexample": {"steps": [step.to_json() for step in steps]} if outcome.schedule is not None else None,
     }
 
@@ -216,6 +224,8 @@ def report(model: Model, outcome: Outcome, steps: list[Step], console: Console) 
         style="dim",
         soft_wrap=True,
     )
+    if outcome.odds:
+        console.print(outcome.odds, style="yellow", soft_wrap=True)
     if steps:
         console.print()
         console.print(diagram([thread.name for thread in model.threads], steps))
