@@ -560,10 +560,10 @@ def threads() -> list[Thread]:
         raise ValueError(f"OWN is {P.owners}: it must be 0 to {min(P.W, P.NP)} with {P.W} workers and {P.NP} pages")
     if P.SYSCTL == 1 and P.DESIGN < 3:
         raise ValueError(f"SYSCTL is 1: design {P.DESIGN} has no lock for the sysctl writer; use designs 3 and 4")
-    found = [Thread(f"worker {w}", worker, (w, w % P.C)) for w in range(P.W)]
-    found += [Thread(f"kworker {c}", kworker, (c,), daemon=True) for c in range(P.C)]
+    found = [Thread(f"worker {w}", worker, (w, w % P.C), cpu=w % P.C) for w in range(P.W)]
+    found += [Thread(f"kworker {c}", kworker, (c,), daemon=True, cpu=c) for c in range(P.C)]
     if P.TSO:
-        found += [Thread(f"store buffer {c}", store_buffer, (c,), daemon=True) for c in range(P.C)]
+        found += [Thread(f"store buffer {c}", store_buffer, (c,), daemon=True, cpu=c) for c in range(P.C)]
     found += [Thread(f"isolator {b}", isolate, (b,)) for b in range(P.NI)]
     if P.SYSCTL:
         found.append(Thread("sysctl", sysctl))

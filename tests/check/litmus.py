@@ -39,7 +39,7 @@ def reads_of(program: Program) -> int:
 
 
 def places_of(program: Program) -> int:
-    return 1 + max(op[1] for thread in program for op in thread if len(op) > 1)
+    return 1 + max(int(op[1]) for thread in program for op in thread if len(op) > 1)
 
 
 def model(program: Program, file: Path, cpus: Sequence[int] = ()) -> Model:

@@ -4,12 +4,16 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from pagelab.check.search import Search
+from pagelab.check.counterexample import Teller, confirm
+from pagelab.check.model_file import Model, load_file
+from pagelab.check.search import Schedule, Search
 from pagelab.errors import BadInput
 from pagelab.lang.declare import Lock, atomic, i8, irqs_off, record, trylock, unlock
 from pagelab.lang.stepped import System, Thread
@@ -274,3 +278,69 @@ def test_cpython_takes_and_refuses_the_same_steps(name: str) -> None:
 def test_there_is_no_other_memory() -> None:
     with pytest.raises(BadInput, match="there is no memory model 'arm'"):
         System([Thread("t", add_locked)], memory="arm")
+
+
+#: Stores to ``count`` that Protocol P does within steps of their own; as plain stores they go through the buffers.
+COUNTS = {"F9": "+= 1", "B3": "-= 1", "A6": "+= i", "A8": "-= 1"}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        "DESIGN=1 C=1 W=1",
+        "DESIGN=2 C=1 W=2 CHK=1",
+        "DESIGN=2 C=2 W=2",
+        "DESIGN=3 C=1 W=1",
+        "DESIGN=3 C=1 W=1 CHK=1",
+        "DESIGN=3 C=1 W=1 SYSCTL=1",
+        "DESIGN=3 C=1 W=1 RFC_OUT=1 CHK=1",
+        "DESIGN=3 C=1 W=1 K=2",
+        "DESIGN=3 C=2 W=2",
+        "DESIGN=4 C=1 W=1 CHK=1",
+        "DESIGN=4 C=1 W=1 K=2",
+        "DESIGN=4 C=2 W=2",
+    ],
+)
+def test_protocol_p_is_judged_as_with_its_own_store_buffers(options: str, tmp_path: Path) -> None:
+    source = (Path(__file__).parents[2] / "examples" / "protocol_p.py").read_text()
+    for step, change in COUNTS.items():
+        source, times = re.subn(
+            rf"with atomic\(\):  # {step}\n +cpu\[c\].count {re.escape(change)}", f"cpu[c].count {change}", source
+        )
+        assert times == 1
+    file = tmp_path / "protocol_p.py"
+    file.write_text(source)
+    mine = load_file(Path(__file__).parents[2] / "examples" / "protocol_p.py", [*options.split(), "TSO=1"])
+    plain = replace(load_file(file, options.split()), memory="tso")
+    verdicts = []
+    for model in (mine, plain):
+        system = model.system()
+        outcome = Search(system, system.initial(model.setup)).run()
+        verdicts.append((outcome.verdict, outcome.violation.split(" (")[0]))
+    assert verdicts[0] == verdicts[1]
+
+
+def test_a_counterexample_says_what_waits_in_the_buffers() -> None:
+    threads = [Thread("one", nothing_between, cpu=0), Thread("two", other_side, cpu=1)]
+    system = System(threads, [reordered], [shared, seen], cpus=2, memory="tso")
+    initial = system.initial()
+    outcome = Search(system, initial).run()
+    model = Model("test", threads, None, [reordered], 2, memory="tso")
+    assert confirm(model, system, outcome) is None
+    assert outcome.schedule is not None
+    effects = [step.effect for step in Teller(system).tell(initial, outcome.schedule)]
+    assert "shared.a: 0 → 1, in the store buffer" in effects
+    system = System([Thread("one", four_stores), Thread("two", add_locked)], (), [shared], memory="tso")
+    steps = ((0, 0), (0, 0), (0, 0), (2, 0), (1, 0), (1, 0), (1, 0), (1, 0), (3, 0), (3, 0))
+    assert [step.effect for step in Teller(system).tell(system.initial(), Schedule(steps))] == [
+        "shared.a: 0 → 1, in the store buffer",
+        "shared.b: 0 → 1, in the store buffer",
+        "shared.a: 1 → 2, in the store buffer",
+        "reaches memory: shared.a: 0 → 1",
+        "takes shared.lock",
+        "reads shared.a = 1",
+        "shared.a: 1 → 2, in the store buffer",
+        "gives back shared.lock, in the store buffer",
+        "reaches memory: shared.a: 1 → 2",
+        "reaches memory: shared.lock: 1 → 0",
+    ]

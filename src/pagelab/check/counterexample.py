@@ -15,6 +15,7 @@ from pagelab.check.search import Outcome, Schedule
 from pagelab.lang.graph import FOLD, Do, Expr, Place
 from pagelab.lang.stepped import System
 from pagelab.lang.stepped_text import FAULTED
+from pagelab.lang.store_buffer import is_buffered
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -84,6 +85,8 @@ class Teller:
 
     def effect(self, node: FlatNode, thread: int, before: npt.NDArray[np.uint8], after: npt.NDArray[np.uint8]) -> str:
         changed = self.changes(before, after)
+        if self.system.memory != "sc" and (words := self.buffered(node, thread, before, after, changed)):
+            return words
         if node.do is Do.IRQ_ENTER:
             return f"an interrupt on CPU {self.system.threads[thread].cpu}"
         if node.place is None:
@@ -100,6 +103,34 @@ class Teller:
         if node.do is Do.TRYLOCK:
             return f"gets {name}" if changed else f"does not get {name}"
         return f"{'takes' if node.do is Do.LOCK else 'gives back'} {name}"
+
+    def buffered(
+        self,
+        node: FlatNode,
+        thread: int,
+        before: npt.NDArray[np.uint8],
+        after: npt.NDArray[np.uint8],
+        changed: list[str],
+    ) -> str:
+        """What is to be said of a step because there are store buffers; "" if nothing is."""
+        if node.do is Do.WRITE_BACK:
+            return f"reaches memory: {', '.join(changed) or 'a value that is there already'}"
+        buffer = self.system.buffers.owned[thread]
+        if buffer is None or node.place is None:
+            return ""
+        name, indices = self.name(node.place, thread, before)
+        laid = self.system.layout.tables[node.place.table]
+        row = int(np.ravel_multi_index(indices, laid.shape)) if indices else 0
+        seen, now = (self.system.seen(thread, node.place.table, node.place.field.name, row, s) for s in (before, after))
+        if node.do is Do.LOAD and seen != self.system.rows(node.place.table, before)[indices][node.place.field.name]:
+            return f"reads {name} = {seen}, from the store buffer"
+        if node.do is Do.STORE and is_buffered(node):
+            return f"{name}: {seen} → {now}, in the store buffer"
+        if node.do is Do.UNLOCK and is_buffered(node):
+            return f"gives back {name}, in the store buffer"
+        if node.do is Do.TRYLOCK:  # whatever else changed came out of the buffer
+            return f"gets {name}" if not seen else f"does not get {name}"
+        return ""
 
     def changes(self, before: npt.NDArray[np.uint8], after: npt.NDArray[np.uint8]) -> list[str]:
         """Fields of the tables that differ between two states."""

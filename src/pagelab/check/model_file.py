@@ -26,7 +26,8 @@ from pagelab.lang.stepped import System, Thread
 class Model:
     """What is explored: threads over tables, from the state that ``setup`` makes, with properties.
 
-    ``exclusive_cpus``: the contexts of a CPU exclude each other, see :mod:`pagelab.lang.contexts`.
+    ``exclusive_cpus``: the contexts of a CPU exclude each other, see :mod:`pagelab.lang.contexts`; ``memory``: "sc" or
+    "tso", see :mod:`pagelab.lang.store_buffer`.
     ``scenario``, ``property`` and ``words`` tell people what it is; ``probes`` are attached while it is built and run.
     """
 
@@ -40,10 +41,13 @@ class Model:
     words: str = ""
     probes: Mapping[Tracepoint, Callable[..., None]] = field(default_factory=dict)
     exclusive_cpus: bool = False
+    memory: str = "sc"
 
     def system(self) -> System:
         """The threads, compiled to steps."""
-        return System(self.threads, self.invariants, cpus=self.cpus, exclusive_cpus=self.exclusive_cpus)
+        return System(
+            self.threads, self.invariants, cpus=self.cpus, exclusive_cpus=self.exclusive_cpus, memory=self.memory
+        )
 
 
 def load_file(path: Path, settings: Sequence[str]) -> Model:
