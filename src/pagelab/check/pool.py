@@ -8,6 +8,7 @@ import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -66,48 +67,53 @@ def work(task: Task) -> Done:
 def work_through(tasks: Sequence[Task], begun: Callable[[int], None] = lambda done: None) -> Iterator[Done]:
     """Do all tasks and give what came of them in their order; the first one here, so that it is there soon.
 
-    Ctrl-C ends it: the processes are gone when KeyboardInterrupt comes out.
+    Ctrl-C ends it, but never between two tasks, where the caller prints: the processes are gone when KeyboardInterrupt
+    comes out.
 
     :param begun: told how many tasks are done, whenever one more is.
     """
-    for task in tasks[:1]:
-        done = work(task)
-        if done.judgement.outcome.interrupted:
+    with ctrl_c(waits=True):
+        for task in tasks[:1]:
+            with ctrl_c(waits=False):
+                done = work(task)
+            if done.judgement.outcome.interrupted:
+                yield done
+                raise KeyboardInterrupt
+            begun(1)
             yield done
-            raise KeyboardInterrupt
-        begun(1)
-        yield done
-    rest = tasks[1:]
-    jobs = min(cores(), len(rest))
-    if not jobs:
-        return
-    shares = [replace(task, how=replace(task.how, workers=1, max_memory=task.how.max_memory // jobs)) for task in rest]
+        if len(tasks) > 1:
+            yield from share_out(tasks[1:], begun)
+
+
+def share_out(tasks: Sequence[Task], begun: Callable[[int], None]) -> Iterator[Done]:
+    """Do tasks in processes, one a core.  They inherit that Ctrl-C waits: it is for this process."""
+    jobs = min(cores(), len(tasks))
+    shares = [replace(task, how=replace(task.how, workers=1, max_memory=task.how.max_memory // jobs)) for task in tasks]
     pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"))
     try:
-        with deaf_to_ctrl_c():  # what starts now inherits it: only this process is to be interrupted
-            futures: list[Future[Done]] = [pool.submit(work, task) for task in shares]
+        futures: list[Future[Done]] = [pool.submit(work, task) for task in shares]
         for number, future in enumerate(futures, 2):
-            try:
+            with ctrl_c(waits=False):
                 done = future.result()
-            except BrokenProcessPool:
-                raise Inconclusive(
-                    "a process that explored was ended from outside", "for lack of memory? set a limit: --max-memory 1G"
-                ) from None
             begun(number)
             yield done
-    except BaseException:
+    except BaseException as error:
         for child in multiprocessing.active_children():
             child.terminate()
+        if isinstance(error, BrokenProcessPool):
+            raise Inconclusive(
+                "a process that explored was ended from outside", "for lack of memory? set a limit: --max-memory 1G"
+            ) from None
         raise
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-class deaf_to_ctrl_c:
-    """Where SIGINT is ignored."""
-
-    def __enter__(self) -> None:
-        self.before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-    def __exit__(self, *_: object) -> None:
-        signal.signal(signal.SIGINT, self.before)
+@contextmanager
+def ctrl_c(*, waits: bool) -> Iterator[None]:
+    """Whether Ctrl-C comes at once, or when this is over; processes begun here inherit it."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK if waits else signal.SIG_UNBLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import signal
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -22,7 +20,7 @@ from pagelab.linux.designs import DESIGNS, design_named
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
 
 def status_of(verdicts: set[str]) -> int:
@@ -130,16 +128,6 @@ def documents_of(done: Done) -> list[dict[str, Any]]:
     return [done.judgement.document(verdict, done.steps.get(verdict.property)) for verdict in done.judgement.verdicts]
 
 
-@contextmanager
-def ctrl_c_waits() -> Iterator[None]:
-    """Ctrl-C comes after this, so that no row is printed by half."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-
-
 class TableRun:
     """Works through tasks and prints their rows, to ``console`` if there is one."""
 
@@ -163,8 +151,7 @@ class TableRun:
         try:
             for done in work_through(self.tasks, begun):
                 status.stop()  # it would take what is printed for its own
-                with ctrl_c_waits():
-                    self.print_row(done)
+                self.print_row(done)
                 status.start()
         except KeyboardInterrupt as stop:
             if type(stop) is not KeyboardInterrupt:  # SIGTERM, SIGHUP: nobody waits for what is done so far
