@@ -29,7 +29,7 @@ EFFECTS = 40
 KEY = "●"
 #: What to write where a terminal cannot show the signs of this module.
 PLAIN = str.maketrans("│┃─═┼╪┌└┏┗●→…·", "|#-=++,`##*>.-")
-STYLES = {"stale": "bold yellow", "overtakes": "bold yellow", "early": "bold yellow", "promise": "bold magenta"}
+STYLES = dict.fromkeys(("stale", "overtakes", "early", "sees", "seen"), "bold yellow") | {"promise": "bold magenta"}
 
 
 @dataclass(frozen=True, slots=True)

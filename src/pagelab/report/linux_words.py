@@ -84,6 +84,8 @@ class KernelWords(Words):
             if step.told.function == "drain_all_cpus":
                 return f"skipped CPU {owner} in the drain as {self.cell(read.cell)} read 0"
             return f"found nothing to drain on CPU {owner}"
+        if (name, read.cell.field) == ("cpu_state", "online") and not read.value:
+            return f"left CPU {read.cell.row[0]} alone as it was offline"
         if (name, read.cell.field) == ("zone", "nr_isolate_pageblock") and read.value == 0:
             return "saw no isolation"
         if read.cell.field == "pcpu_drain_mutex" and read.value:

@@ -11,8 +11,9 @@ class Point:
     """A step that matters.
 
     ``role``: "stale" (a read that was overtaken before it was acted upon), "overtakes", "early" (a decision on a value
-    that changed afterwards), "breaks" (without it the property would hold), "promise" (from here on the property is
-    relied on), "fails", or "holds" (it took what others wait for).  ``words``: a verb in the past and what follows;
+    that changed afterwards), "sees" (a read of what another thread had changed: "seen"), "breaks" (without it the
+    property would hold), "promise" (from here on the property is relied on), "fails", or "holds" (it took what others
+    wait for).  ``words``: a verb in the past and what follows;
     ``about``: the step that it is about, or 0.
     """
 

@@ -139,6 +139,8 @@ def note(point: Point) -> str:
         "stale": f"stale from step {point.about} on",
         "overtakes": f"overtakes step {point.about}",
         "early": f"too early: it changes in step {point.about}",
+        "sees": f"sees what step {point.about} did",
+        "seen": f"step {point.about} acts on this",
         "promise": "relied on from here",
         "breaks": "this breaks it",
         "fails": "this fails",
