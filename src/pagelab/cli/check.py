@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import argparse
-import re
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,16 +27,15 @@ example:
   pagelab check 5.9-rc5                        the race of September 2020; then: rfc, alt, 5.11, 6.1
   pagelab check 5.10 --scenario contig-free    one scenario (`pagelab scenarios`), or a TOML file of your own
   pagelab check 5.9-rc5 --property stray       only that property, with the schedule that breaks it
+  pagelab check 5.11 --scenario offline-free --memory tso
   pagelab check examples/protocol_p.py --set DESIGN=3 --set C=2
 
 A model file defines threads(), and may define setup(), invariants(), cpus() and parameters; see
 docs/reference/language.md, and docs/reference/scenarios.md for scenarios.  Each access to a shared field, each lock
-operation and each boundary of an irqs-off section is one step (unless the model says `with atomic():`); memory is
-sequentially consistent; nothing is approximated.
+operation and each boundary of an irqs-off section is one step (unless the model says `with atomic():`); nothing is
+approximated.  With --memory tso each CPU has a store buffer, as on x86; nothing is reduced then.
 
 exit status: 0 all hold, 1 something is violated, 4 a limit was reached first"""
-
-_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 
 def set_arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,23 +53,17 @@ def set_arguments(parser: argparse.ArgumentParser) -> None:
         default="full",
         help="what to keep of a state: all of it, a hash, or three bits; the odds of the latter two are printed",
     )
+    parser.add_argument(
+        "--memory",
+        choices=("sc", "tso"),
+        default="sc",
+        help="sequentially consistent (sc), or a store buffer a CPU (tso)",
+    )
     parser.add_argument("--max-states", metavar="N", type=int, help="give up at so many states")
     parser.add_argument("--max-memory", metavar="M", default="", help="give up at so much memory, such as 4G")
     parser.add_argument("--pdb", action="store_true", help="stop at the last step of a counterexample in the debugger")
     parser.add_argument("--json", action="store_true", help="print one JSON document on stdout")
     parser.epilog = EXAMPLE
-
-
-def memory_limit(text: str) -> int:
-    """Bytes of ``4G`` or ``500M``; by default three quarters of what the machine has free."""
-    if not text:
-        import os
-
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") * 3 // 4
-    match = re.fullmatch(r"(\d+)([KMGT]?)i?B?", text, re.IGNORECASE)
-    if match is None:
-        raise BadInput(f"--max-memory {text}: this is no amount of memory", "write 500M or 4G")
-    return int(match[1]) * _UNITS[match[2].upper()]
 
 
 def how_of(args: argparse.Namespace) -> How:
@@ -82,6 +74,7 @@ def how_of(args: argparse.Namespace) -> How:
     from pagelab.check.explore import How
     from pagelab.check.search import FIRST_SLOTS, MOST_STATES
     from pagelab.check.visited import SLOT_BYTES
+    from pagelab.cli.memory import memory_limit
 
     states = MOST_STATES if args.max_states is None else min(args.max_states, MOST_STATES)
     if states < 1:
@@ -123,7 +116,7 @@ def check_file(args: argparse.Namespace, how: How) -> int:
         if value:
             raise BadInput(f"{option} is for a design, not for a file")
     try:
-        model = load_file(Path(args.target), args.set)
+        model = replace(load_file(Path(args.target), args.set), memory=how.memory)
     except SyntaxError as error:
         raise not_a_model(error) from None
     with attached(model.probes):
@@ -220,7 +213,7 @@ def report(model: Model, outcome: Outcome, steps: list[Step], console: Console) 
     console.print(f"[bold]{model.name}[/]  [bold {colour}]{outcome.verdict}[/]{said}", soft_wrap=True)
     console.print(
         f"{len(model.threads)} threads, {progress_of(outcome)}, {outcome.seconds:.2f} s; every load, store and lock "
-        f"operation is a step, sequentially consistent, reduction: {outcome.reduction}",
+        f"operation is a step, {MEMORY_WORDS[model.memory]}, reduction: {outcome.reduction}",
         style="dim",
         soft_wrap=True,
     )
@@ -228,7 +221,8 @@ def report(model: Model, outcome: Outcome, steps: list[Step], console: Console) 
         console.print(outcome.odds, style="yellow", soft_wrap=True)
     if steps:
         console.print()
-        console.print(diagram([thread.name for thread in model.threads], steps))
+        names = dict.fromkeys([thread.name for thread in model.threads] + [step.thread for step in steps])
+        console.print(diagram(list(names), steps))
 
 
 def diagram(threads: Sequence[str], steps: list[Step]) -> Any:
