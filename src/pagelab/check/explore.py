@@ -38,6 +38,7 @@ class How:
     :param max_memory: give up when more bytes would be used.
     :param workers: how many cores to use; 0: as many as there are.
     :param visited: what to keep of states that were visited: "full", "compressed" or "bitstate".
+    :param memory: "sc" or "tso", for whoever builds the system; see :mod:`pagelab.lang.store_buffer`.
     """
 
     unreduced: bool = False
@@ -45,6 +46,7 @@ class How:
     max_memory: int = 1 << 34
     workers: int = 0
     visited: str = "full"
+    memory: str = "sc"
 
 
 DEFAULT = How()
@@ -82,7 +84,7 @@ def explore(
             visited=VISITED[how.visited],
         ).run(progress)
 
-    if how.unreduced or getattr(system, "memory", "sc") != "sc":
+    if how.unreduced or system.memory != "sc":
         return search(max_states, False)
     if sum(len(slots.entries) for slots in system.slots) > SMALL_PROGRAMS:
         first = search(min(WORTH_REDUCING, max_states), False)

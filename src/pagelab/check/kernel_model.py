@@ -21,7 +21,9 @@ def applies(scenario: Scenario, design: str) -> bool:
     return all(name in mine for name in scenario.needs) and not any(name in mine for name in scenario.without)
 
 
-def kernel_model(design: str, scenario: Scenario, properties: Sequence[Property] = PROPERTIES) -> Model:
+def kernel_model(
+    design: str, scenario: Scenario, properties: Sequence[Property] = PROPERTIES, memory: str = "sc"
+) -> Model:
     """A scenario under a design.
 
     Sets the constants and features of the model for the build that follows, so build it before the next is made.
@@ -60,6 +62,7 @@ def kernel_model(design: str, scenario: Scenario, properties: Sequence[Property]
         words=properties[0].words if len(properties) == 1 else "",
         probes=ghost.PROBES,
         exclusive_cpus=True,
+        memory=memory,
     )
 
 

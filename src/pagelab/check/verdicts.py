@@ -32,6 +32,10 @@ class Verdict:
 
     ``verdict``: "holds", "violated" or "inconclusive"; ``said``: what was violated, in words.  ``claimed``: whether the
     design says anything that the property is about; if not, it holds because there is nothing to hold.
+
+    Of a property of runs: ``fairness``, what was assumed, in words; ``fairness_needed``, the weakest under which it
+    holds, "" if none or unknown; ``repeats_from``, how many steps of the schedule come before those that repeat for
+    ever, -1 if nothing goes on; ``outcome``, the numbers of the exploration of its own.
     """
 
     property: str
@@ -40,6 +44,10 @@ class Verdict:
     claimed: bool = True
     said: str = ""
     schedule: Schedule | None = None
+    fairness: str = ""
+    fairness_needed: str = ""
+    repeats_from: int = -1
+    outcome: Outcome | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +68,10 @@ class Judgement:
 
     def document(self, verdict: Verdict, steps: list[Step] | None) -> dict[str, Any]:
         """One element of the list that ``check --json`` prints."""
-        outcome = self.outcome
+        outcome = verdict.outcome or self.outcome
+        label = self.label
+        if verdict.fairness:
+            label = label | {"fairness": verdict.fairness, "reduction": outcome.reduction, "approximation": "none"}
         return {
             "design": self.design,
             "scenario": self.scenario,
@@ -75,17 +86,23 @@ class Judgement:
             "seconds": round(outcome.seconds, 6),
             "memory_bytes": outcome.memory_bytes,
             "reduction": outcome.reduction,
-            "label": self.label,
-            "counterexample": None if steps is None else {"steps": [step.to_json() for step in steps]},
-        }
+            "label": label,
+            "counterexample": None if steps is None else _told(verdict, steps),
+        } | ({"fairness_needed": verdict.fairness_needed or None} if verdict.fairness else {})
 
 
-def label_of(scenario: Scenario, outcome: Outcome) -> dict[str, str]:
+def _told(verdict: Verdict, steps: list[Step]) -> dict[str, Any]:
+    """A counterexample for ``--json``; of a run that goes round it says after how many steps."""
+    told: dict[str, Any] = {"steps": [step.to_json() for step in steps]}
+    return told | ({"repeats_from": verdict.repeats_from} if verdict.repeats_from >= 0 else {})
+
+
+def label_of(scenario: Scenario, outcome: Outcome, memory: str) -> dict[str, str]:
     """What a verdict rests on, in words."""
     return {
         "bounded": f"{scenario.bounds()}; each thread stays on its CPU",
         "granularity": "each load, store and lock operation of shared state is a step",
-        "memory": "sequentially consistent",
+        "memory": memory,
         "fairness": "none needed: these are properties of states",
         "reduction": outcome.reduction,
         "approximation": outcome.odds or "none",
@@ -112,12 +129,12 @@ def judge(
     progress: Callable[[Outcome], None] = lambda outcome: None,
 ) -> Judgement:
     """Explore a scenario under a design once, for all properties."""
-    model = kernel_model(design, scenario, properties)
+    model = kernel_model(design, scenario, properties, how.memory)
     with attached(model.probes):
         system, initial = build(model)
         outcome = explore(system, initial, how, go_on=True, progress=progress)
     verdicts = tuple(_verdict(one, model, outcome) for one in properties)
-    return Judgement(design, scenario.name, label_of(scenario, outcome), verdicts, outcome)
+    return Judgement(design, scenario.name, label_of(scenario, outcome, system.memory_words), verdicts, outcome)
 
 
 def _verdict(one: Property, model: Model, outcome: Outcome) -> Verdict:
@@ -157,7 +174,7 @@ def counterexample(judgement: Judgement, scenario: Scenario, one: Property, how:
 
     (found,) = (verdict for verdict in judgement.verdicts if verdict.property == one.name)
     assert found.schedule is not None
-    model = kernel_model(judgement.design, scenario, [one])
+    model = kernel_model(judgement.design, scenario, [one], how.memory)
     with attached(model.probes):
         system, initial = build(model)
         schedule = fewest_preemptions(system, initial, judgement.outcome.states, how.max_memory)

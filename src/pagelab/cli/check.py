@@ -59,6 +59,13 @@ def set_arguments(parser: argparse.ArgumentParser) -> None:
         default="sc",
         help="sequentially consistent (sc), or a store buffer a CPU (tso)",
     )
+    parser.add_argument(
+        "--fairness",
+        choices=("none", "weak", "fifo-locks"),
+        default="fifo-locks",
+        help="what P5, that offlining ends, assumes: nothing, that threads get their turn, or also that locks serve "
+        "who waits in turn (default)",
+    )
     parser.add_argument("--max-states", metavar="N", type=int, help="give up at so many states")
     parser.add_argument("--max-memory", metavar="M", default="", help="give up at so much memory, such as 4G")
     parser.add_argument("--pdb", action="store_true", help="stop at the last step of a counterexample in the debugger")
@@ -86,7 +93,7 @@ def how_of(args: argparse.Namespace) -> How:
             f"--max-memory {args.max_memory}: the initial state and what finds it again take {least >> 10}K",
             "give more, such as 500M",
         )
-    return How(unreduced=args.unreduced, max_states=states, max_memory=memory, visited=args.visited)
+    return How(unreduced=args.unreduced, max_states=states, max_memory=memory, visited=args.visited, memory=args.memory)
 
 
 def main(args: argparse.Namespace) -> int:
@@ -208,6 +215,8 @@ def document(model: Model, outcome: Outcome, steps: list[Step]) -> dict[str, Any
 
 def report(model: Model, outcome: Outcome, steps: list[Step], console: Console) -> None:
     """The verdict with what it rests on, and the counterexample as a diagram with one column a thread."""
+    from pagelab.lang.store_buffer import WORDS as MEMORY_WORDS
+
     colour = {"holds": "green", "violated": "red"}.get(outcome.verdict, "yellow")
     said = f": {outcome.violation}" if outcome.violation else ""
     console.print(f"[bold]{model.name}[/]  [bold {colour}]{outcome.verdict}[/]{said}", soft_wrap=True)

@@ -72,8 +72,9 @@ def say_verdicts(judgement: Judgement, scenario: Scenario, console: Console) -> 
         colour = {"holds": "green", "violated": "bold red"}.get(verdict.verdict, "yellow")
         nothing = "" if verdict.claimed else " (this design never says so)"
         said = f": {verdict.said}" if verdict.said not in ("", verdict.words) else ""
+        fair = f" (fairness needed: {verdict.fairness_needed or 'there is none'})" if verdict.fairness else ""
         console.print(
-            f"  {verdict.property:{width}}  [{colour}]{verdict.verdict:12}[/]  {verdict.words}{nothing}{said}",
+            f"  {verdict.property:{width}}  [{colour}]{verdict.verdict:12}[/]  {verdict.words}{nothing}{fair}{said}",
             soft_wrap=True,
         )
     label = judgement.label
@@ -94,7 +95,7 @@ def say_counterexample(judgement: Judgement, verdict: Verdict, told: Told, conso
         f"[bold red]{verdict.property} is violated[/]: {verdict.said}",
         soft_wrap=True,
     )
-    console.print(diagram([thread.name for thread in told.model.threads], told.steps))
+    console.print(diagram([thread.name for thread in told.system.threads], told.steps))
 
 
 # ---- many scenarios, as a table
