@@ -38,6 +38,7 @@ class How:
     :param max_memory: give up when more bytes would be used.
     :param workers: how many cores to use; 0: as many as there are.
     :param visited: what to keep of states that were visited: "full", "compressed" or "bitstate".
+    :param fairness: what to assume where it matters: "none", "weak" or "fifo-locks".
     :param memory: "sc" or "tso", for whoever builds the system; see :mod:`pagelab.lang.store_buffer`.
     """
 
@@ -47,6 +48,7 @@ class How:
     workers: int = 0
     visited: str = "full"
     memory: str = "sc"
+    fairness: str = "fifo-locks"
 
 
 DEFAULT = How()

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What must hold in every state, in the language of the model.
+"""What must hold, in the language of the model: in every state, but for P5, that offlining ends.
 
-P5, that offlining ends, is a matter of cycles; P8, that a free page is on the list of its pageblock's type, is what no
-kernel before v6.10 claims.
+P8, that a free page is on the list of its pageblock's type, is what no kernel before v6.10 claims.
 """
 
 from __future__ import annotations
@@ -201,7 +200,8 @@ def no_stray_pages() -> bool:
 class Property:
     """A property: what the command line calls it, in words, and as a function of the model.
 
-    ``kind``: "invariant" of every state; "fault": no assertion fails; "deadlock": nobody waits for ever.
+    ``kind``: "invariant" of every state; "fault": no assertion fails; "deadlock": nobody waits for ever; "liveness":
+    every fair run comes to its end.
     ``claimed_with``: features one of which a design has to have to say anything about it; none: each design does.
     """
 
@@ -217,6 +217,7 @@ PROPERTIES = (
     Property("P2", "NR_FREE_PAGES is what the lists hold that are not isolated", free_pages_are_counted),
     Property("P3", "pcp->count is what the CPU's pcplists hold", pcp_pages_are_counted),
     Property("P4", "a range that passed the test is free, on lists from which nobody allocates", tests_are_true),
+    Property("P5", "offlining ends, and so does everything else", None, "liveness"),
     Property(
         "P6",
         "while pcplists are said to be disabled, they are empty",

@@ -14,13 +14,14 @@ from pagelab.check.search import Outcome, Schedule, Violation
 from pagelab.errors import BadInput
 from pagelab.lang.declare import attached
 from pagelab.lang.stepped_text import FAULTED
+from pagelab.lang.store_buffer import WORDS as MEMORY_WORDS
 from pagelab.linux.features import features
 
 if TYPE_CHECKING:
     import numpy.typing as npt
     from numpy import uint8
 
-    from pagelab.check.counterexample import Step
+    from pagelab.check.counterexample import Told
     from pagelab.check.model_file import Model
     from pagelab.check.scenario import Scenario
     from pagelab.lang.stepped import System
@@ -66,7 +67,7 @@ class Judgement:
         found = {one.verdict for one in self.verdicts}
         return next((v for v in ("violated", "inconclusive") if v in found), "holds")
 
-    def document(self, verdict: Verdict, steps: list[Step] | None) -> dict[str, Any]:
+    def document(self, verdict: Verdict, counterexample: dict[str, Any] | None) -> dict[str, Any]:
         """One element of the list that ``check --json`` prints."""
         outcome = verdict.outcome or self.outcome
         label = self.label
@@ -97,13 +98,13 @@ def _told(verdict: Verdict, steps: list[Step]) -> dict[str, Any]:
     return told | ({"repeats_from": verdict.repeats_from} if verdict.repeats_from >= 0 else {})
 
 
-def label_of(scenario: Scenario, outcome: Outcome, memory: str) -> dict[str, str]:
+def label_of(scenario: Scenario, outcome: Outcome, memory: str, fairness: str) -> dict[str, str]:
     """What a verdict rests on, in words."""
     return {
         "bounded": f"{scenario.bounds()}; each thread stays on its CPU",
         "granularity": "each load, store and lock operation of shared state is a step",
         "memory": memory,
-        "fairness": "none needed: these are properties of states",
+        "fairness": f"{fairness} for P5, none needed for properties of states",
         "reduction": outcome.reduction,
         "approximation": outcome.odds or "none",
     }
@@ -128,18 +129,35 @@ def judge(
     how: How = DEFAULT,
     progress: Callable[[Outcome], None] = lambda outcome: None,
 ) -> Judgement:
-    """Explore a scenario under a design once, for all properties."""
+    """Explore a scenario under a design once, for all properties of states, and once more for those of runs."""
     model = kernel_model(design, scenario, properties, how.memory)
-    with attached(model.probes):
-        system, initial = build(model)
-        outcome = explore(system, initial, how, go_on=True, progress=progress)
-    verdicts = tuple(_verdict(one, model, outcome) for one in properties)
-    return Judgement(design, scenario.name, label_of(scenario, outcome, system.memory_words), verdicts, outcome)
+    verdicts, outcome = {}, None
+    if any(one.kind != "liveness" for one in properties):
+        with attached(model.probes):
+            system, initial = build(model)
+            outcome = explore(system, initial, how, go_on=True, progress=progress)
+        verdicts = {one.name: _verdict(one, model, outcome) for one in properties if one.kind != "liveness"}
+    for one in properties:
+        if one.kind == "liveness":
+            from pagelab.check.liveness_verdict import liveness_verdict
+
+            stopped = outcome is not None and outcome.interrupted
+            blank = replace(_blank(one), verdict="inconclusive")
+            verdicts[one.name] = blank if stopped else liveness_verdict(blank, model, how, progress)
+            outcome = outcome or verdicts[one.name].outcome
+    assert outcome is not None, "there is a property"
+    some = tuple(verdicts[one.name] for one in properties)
+    label = label_of(scenario, outcome, MEMORY_WORDS[how.memory], how.fairness)
+    return Judgement(design, scenario.name, label, some, outcome)
+
+
+def _blank(one: Property) -> Verdict:
+    claimed = not one.claimed_with or any(getattr(features, name) for name in one.claimed_with)
+    return Verdict(one.name, one.words, "", claimed)
 
 
 def _verdict(one: Property, model: Model, outcome: Outcome) -> Verdict:
-    claimed = not one.claimed_with or any(getattr(features, name) for name in one.claimed_with)
-    blank = Verdict(one.name, one.words, "", claimed)
+    blank = _blank(one)
     for violation in outcome.violations:
         if violation.kind == one.kind and (one.kind != "invariant" or _is_about(violation, one, model)):
             said = one.words if one.kind == "invariant" else violation.words
@@ -151,37 +169,24 @@ def _is_about(violation: Violation, one: Property, model: Model) -> bool:
     return model.invariants[violation.which] is one.holds
 
 
-@dataclass(frozen=True, slots=True)
-class Told:
-    """A counterexample, told step by step, with what it takes to run it again.
-
-    ``raised``: what its last step raised in CPython, None if a property of states is violated.  Whatever runs it needs
-    the probes of ``model`` attached and its design switched on.
-    """
-
-    model: Model
-    system: System
-    initial: npt.NDArray[uint8]
-    schedule: Schedule
-    steps: list[Step]
-    raised: BaseException | None
-
-
 def counterexample(judgement: Judgement, scenario: Scenario, one: Property, how: How) -> Told:
     """The schedule to a violation that people believe most easily, replayed in CPython."""
-    from pagelab.check.counterexample import Teller, confirm
+    from pagelab.check.counterexample import tell
     from pagelab.check.fewest import fewest_preemptions
 
     (found,) = (verdict for verdict in judgement.verdicts if verdict.property == one.name)
     assert found.schedule is not None
     model = kernel_model(judgement.design, scenario, [one], how.memory)
+    if one.kind == "liveness":
+        from pagelab.check.liveness_verdict import tell_liveness
+
+        return tell_liveness(model, found)
     with attached(model.probes):
         system, initial = build(model)
         schedule = fewest_preemptions(system, initial, judgement.outcome.states, how.max_memory)
         if schedule is None or ends_in_fault(system, initial, schedule) != (one.kind == "fault"):
             schedule = found.schedule
-        raised = confirm(model, system, replace(judgement.outcome, schedule=schedule))
-        return Told(model, system, initial, schedule, Teller(system).tell(initial, schedule), raised)
+        return tell(model, system, initial, judgement.outcome, schedule)
 
 
 def ends_in_fault(system: System, initial: npt.NDArray[uint8], schedule: Schedule) -> bool:

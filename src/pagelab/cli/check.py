@@ -4,22 +4,17 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pagelab.errors import BadInput
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from rich.console import Console
-
-    from pagelab.check.counterexample import Step
+    from pagelab.check.counterexample import Told
     from pagelab.check.explore import How
     from pagelab.check.model_file import Model
     from pagelab.check.search import Outcome
-    from pagelab.lang.stepped import System
+    from pagelab.report.case import Title
 
 EXAMPLE = """\
 example:
@@ -68,6 +63,7 @@ def set_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--max-states", metavar="N", type=int, help="give up at so many states")
     parser.add_argument("--max-memory", metavar="M", default="", help="give up at so much memory, such as 4G")
+    parser.add_argument("--html", metavar="FILE", help="write the counterexamples to one page, to step through")
     parser.add_argument("--pdb", action="store_true", help="stop at the last step of a counterexample in the debugger")
     parser.add_argument("--json", action="store_true", help="print one JSON document on stdout")
     parser.epilog = EXAMPLE
@@ -127,17 +123,21 @@ def check_file(args: argparse.Namespace, how: How) -> int:
     except SyntaxError as error:
         raise not_a_model(error) from None
     with attached(model.probes):
-        outcome, steps, raised = explore_file(model, how)
-    if args.json:
-        print_json([document(model, outcome, steps)])
-    else:
-        from rich.console import Console
+        outcome, told = explore_file(model, how)
+        if args.json:
+            print_json([document(model, outcome, told)])
+        if told is None and not args.json:
+            say_verdict(model, outcome)
+        elif told is not None:
+            from pagelab.cli import counterexamples
 
-        report(model, outcome, steps, Console(highlight=False))
-    if args.pdb and raised is not None:
-        import pdb
-
-        pdb.post_mortem(raised.__traceback__)
+            title = title_of(model, outcome)
+            if not args.json:
+                say_verdict(model, outcome)
+                counterexamples.show(told, title)
+            counterexamples.write([counterexamples.data(told, title)] if args.html else [], args.html)
+            if args.pdb:
+                counterexamples.debug(told)
     return {"violated": 1, "inconclusive": 4}.get(outcome.verdict, 0)
 
 
@@ -154,8 +154,8 @@ def not_a_model(error: SyntaxError) -> BadInput:
     return BadInput(f"{error.filename}:{error.lineno}: {error.msg}", hint)
 
 
-def explore_file(model: Model, how: How) -> tuple[Outcome, list[Step], BaseException | None]:
-    """Search one model; a counterexample comes as steps, with what it raised in CPython."""
+def explore_file(model: Model, how: How) -> tuple[Outcome, Told | None]:
+    """Search one model; a counterexample comes step by step, after it has been run in CPython."""
     from pagelab.check.explore import explore
     from pagelab.cli.live import Live
 
@@ -169,21 +169,13 @@ def explore_file(model: Model, how: How) -> tuple[Outcome, list[Step], BaseExcep
     with Live() as live:
         outcome = explore(system, initial, how, progress=lambda so_far: live.show(progress_of(so_far)))
     if outcome.schedule is None:
-        return outcome, [], None
-    return tell(model, system, outcome, how)
-
-
-def tell(model: Model, system: System, outcome: Outcome, how: How) -> tuple[Outcome, list[Step], BaseException | None]:
-    """A counterexample, as people believe it most easily, step by step and run in CPython."""
-    from pagelab.check.counterexample import Teller, confirm
+        return outcome, None
+    from pagelab.check.counterexample import tell
     from pagelab.check.fewest import fewest_preemptions
 
-    initial = system.initial(model.setup)
-    assert outcome.schedule is not None
-    schedule = fewest_preemptions(system, initial, outcome.states, how.max_memory) or outcome.schedule
-    outcome = replace(outcome, schedule=schedule)
-    raised = confirm(model, system, outcome)
-    return outcome, Teller(system).tell(initial, schedule), raised
+    state = system.initial(model.setup)
+    schedule = fewest_preemptions(system, state, outcome.states, how.max_memory) or outcome.schedule
+    return outcome, tell(model, system, state, outcome, schedule)
 
 
 def progress_of(outcome: Outcome) -> str:
@@ -195,7 +187,7 @@ def progress_of(outcome: Outcome) -> str:
     )
 
 
-def document(model: Model, outcome: Outcome, steps: list[Step]) -> dict[str, Any]:
+def document(model: Model, outcome: Outcome, told: Told | None) -> dict[str, Any]:
     """One element of the list that ``check --json`` prints, for a model in a file."""
     return {
         "design": model.name,
@@ -209,51 +201,44 @@ def document(model: Model, outcome: Outcome, steps: list[Step]) -> dict[str, Any
         "memory_bytes": outcome.memory_bytes,
         "reduction": outcome.reduction,
         "approximation": outcome.odds or "none",
-        "counterexample": {"steps": [step.to_json() for step in steps]} if outcome.schedule is not None else None,
+        "counterexample": told.to_json() if told is not None else None,
     }
 
 
-def report(model: Model, outcome: Outcome, steps: list[Step], console: Console) -> None:
-    """The verdict with what it rests on, and the counterexample as a diagram with one column a thread."""
-    from pagelab.lang.store_buffer import WORDS as MEMORY_WORDS
+def label_of(model: Model, outcome: Outcome) -> dict[str, str]:
+    """What a verdict rests on, in words."""
+    return {
+        "states": progress_of(outcome),
+        "bounded": f"{len(model.threads)} threads",
+        "granularity": "every load, store and lock operation is a step",
+        "memory": "sequentially consistent",
+        "fairness": "none needed: these are properties of states",
+        "reduction": outcome.reduction,
+        "approximation": outcome.odds or "none",
+    }
 
+
+def title_of(model: Model, outcome: Outcome) -> Title:
+    """What a counterexample of a model in a file is about."""
+    from pagelab.report.case import Title
+
+    return Title(model.name, "", "", outcome.violation, label_of(model, outcome))
+
+
+def say_verdict(model: Model, outcome: Outcome) -> None:
+    """The verdict with what it rests on."""
+    from rich.console import Console
+
+    console = Console(highlight=False)
     colour = {"holds": "green", "violated": "red"}.get(outcome.verdict, "yellow")
     said = f": {outcome.violation}" if outcome.violation else ""
     console.print(f"[bold]{model.name}[/]  [bold {colour}]{outcome.verdict}[/]{said}", soft_wrap=True)
+    label = label_of(model, outcome)
     console.print(
-        f"{len(model.threads)} threads, {progress_of(outcome)}, {outcome.seconds:.2f} s; every load, store and lock "
-        f"operation is a step, {MEMORY_WORDS[model.memory]}, reduction: {outcome.reduction}",
+        f"{label['bounded']}, {label['states']}, {outcome.seconds:.2f} s; {label['granularity']}, {label['memory']}, "
+        f"reduction: {label['reduction']}",
         style="dim",
         soft_wrap=True,
     )
     if outcome.odds:
         console.print(outcome.odds, style="yellow", soft_wrap=True)
-    if steps:
-        console.print()
-        names = dict.fromkeys([thread.name for thread in model.threads] + [step.thread for step in steps])
-        console.print(diagram(list(names), steps))
-
-
-def diagram(threads: Sequence[str], steps: list[Step]) -> Any:
-    """Time runs downwards; steps in a row at one line of the source share a row."""
-    from rich.table import Table
-    from rich.text import Text
-
-    from pagelab.check.counterexample import grouped
-
-    table = Table(show_lines=False, header_style="bold", expand=False)
-    table.add_column("step", justify="right", style="dim")
-    taking_part = [name for name in threads if any(step.thread == name for step in steps)]
-    for name in taking_part:
-        table.add_column(name)
-    for group in grouped(steps):
-        first = group[0]
-        cell = Text.assemble(
-            (f"{first.function}:{first.line}  ", "dim"),
-            first.source,
-            ("\n" + "\n".join(step.effect for step in group if step.effect), "cyan"),
-        )
-        cells = [cell if name == first.thread else Text("") for name in taking_part]
-        numbers = str(first.step) if len(group) == 1 else f"{first.step}-{group[-1].step}"
-        table.add_row(numbers, *cells)
-    return table

@@ -13,14 +13,18 @@ from pagelab.check.pool import Done, Task, work_through
 from pagelab.check.properties import NOT_CLAIMED, PROPERTIES, Property, property_named
 from pagelab.check.scenario import BUNDLED, Scenario, scenario_named
 from pagelab.check.table import Table, violations
-from pagelab.check.verdicts import Judgement, Told, Verdict, counterexample, judge
-from pagelab.cli.check import diagram, print_json, progress_of
+from pagelab.check.verdicts import Judgement, Verdict, counterexample, judge
+from pagelab.cli import counterexamples
+from pagelab.cli.check import print_json, progress_of
 from pagelab.errors import Inconclusive
 from pagelab.linux.designs import DESIGNS, design_named
+from pagelab.report.case import Title
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
+
+    from pagelab.check.counterexample import Told
 
 
 def status_of(verdicts: set[str]) -> int:
@@ -46,21 +50,22 @@ def check_scenario(args: argparse.Namespace, how: How) -> int:
     console = Console(highlight=False)
     if not args.json:
         say_verdicts(judgement, scenario, console)
-    documents, raised = [], None
+    documents, pages, first = [], [], None
     for one, verdict in zip(properties, judgement.verdicts, strict=True):
         told = None
         if verdict.schedule is not None:
             told = counterexample(judgement, scenario, one, how)
-            raised = raised or told.raised
+            first = first or told
+            if args.html:
+                pages.append(counterexamples.data(told, title_of(judgement, verdict)))
             if not args.json:
                 say_counterexample(judgement, verdict, told, console)
-        documents.append(judgement.document(verdict, told.steps if told else None))
+        documents.append(judgement.document(verdict, told.to_json() if told else None))
     if args.json:
         print_json(documents)
-    if args.pdb and raised is not None:
-        import pdb
-
-        pdb.post_mortem(raised.__traceback__)
+    counterexamples.write(pages, args.html)
+    if args.pdb and first is not None:
+        counterexamples.debug(first)
     return status_of({verdict.verdict for verdict in judgement.verdicts})
 
 
@@ -118,7 +123,11 @@ def check_table(args: argparse.Namespace, how: How) -> int:
     if args.json:
         print_json([document for done in run.done for document in documents_of(done)])
     else:
-        run.summary(one_design=len(designs) == 1)
+        first = run.summary(one_design=len(designs) == 1)
+        if args.pdb and first is not None:
+            counterexamples.debug(first)
+    if args.html:
+        counterexamples.write(run.pages(), args.html)
     if run.interrupted:
         return Inconclusive.status
     return status_of({done.judgement.worst for done in run.done})
@@ -126,7 +135,7 @@ def check_table(args: argparse.Namespace, how: How) -> int:
 
 def documents_of(done: Done) -> list[dict[str, Any]]:
     """What ``--json`` prints of a row."""
-    return [done.judgement.document(verdict, done.steps.get(verdict.property)) for verdict in done.judgement.verdicts]
+    return [done.judgement.document(verdict, done.told.get(verdict.property)) for verdict in done.judgement.verdicts]
 
 
 class TableRun:
@@ -174,7 +183,7 @@ class TableRun:
         self.table.row(done)
         self.console.file.flush()
 
-    def summary(self, *, one_design: bool) -> None:
+    def summary(self, *, one_design: bool) -> Told | None:
         """What the symbols mean, what the verdicts rest on, each violation with its command; one of them in full."""
         console = self.console
         assert console is not None
@@ -196,10 +205,9 @@ class TableRun:
             console.print()
         for line in lines:
             console.print(line, soft_wrap=True, markup=False)
-        if one_design and not self.interrupted:
-            self.tell_first()
+        return self.tell_first() if one_design and not self.interrupted else None
 
-    def tell_first(self) -> None:
+    def tell_first(self) -> Told | None:
         """The first counterexample in full: scenarios go from simple to intricate."""
         assert self.console is not None
         for done in self.done:
@@ -207,4 +215,17 @@ class TableRun:
                 if verdict.schedule is not None:
                     told = counterexample(done.judgement, done.task.scenario, one, done.task.how)
                     say_counterexample(done.judgement, verdict, told, self.console)
-                    return
+                    return told
+        return None
+
+    def pages(self) -> list[dict[str, Any]]:
+        """What a page needs of all counterexamples; each is looked for again, since functions do not travel."""
+        found = []
+        with Console(stderr=True).status("") as status:
+            for done in self.done:
+                for one, verdict in zip(self.properties, done.judgement.verdicts, strict=True):
+                    if verdict.schedule is not None:
+                        status.update(f"for the page: {done.task.design} {done.task.scenario.name} {one.name}")
+                        told = counterexample(done.judgement, done.task.scenario, one, done.task.how)
+                        found.append(counterexamples.data(told, title_of(done.judgement, verdict)))
+        return found
