@@ -135,7 +135,7 @@ def test_tasks_come_out_in_their_order_with_their_counterexamples() -> None:
     assert [one.task.design for one in done] == ["6.1", "5.10", "6.1"]
     assert counts == [1, 2, 3]
     assert [one.judgement.worst for one in done] == ["holds", "violated", "holds"]
-    assert list(done[1].steps) == ["stray"]
+    assert list(done[1].told) == ["stray"]
     said = violations(done)
     assert len(said) == 2
     assert "pagelab check 5.10 --scenario offline-free --property stray" in said[1]

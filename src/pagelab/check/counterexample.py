@@ -4,14 +4,16 @@
 from __future__ import annotations
 
 import linecache
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pagelab.check.cpython import CPythonRun, NotEnabled, differences
+from pagelab.check.earliest import earliest
 from pagelab.check.search import Outcome, Schedule
+from pagelab.errors import BadInput
 from pagelab.lang.graph import FOLD, Do, Expr, Place
 from pagelab.lang.stepped import System
 from pagelab.lang.stepped_text import FAULTED
@@ -26,7 +28,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step of a counterexample.  ``effect``: what was read, written, taken or given back, in words."""
+    """One step of a counterexample.  ``effect``: what was read, written, taken or given back, in words.
+
+    ``index`` is the number of the thread, ``choice`` that of what it chose: a schedule is made of these.
+    """
 
     step: int
     cpu: int
@@ -36,6 +41,8 @@ class Step:
     line: int
     source: str
     effect: str
+    index: int = 0
+    choice: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """As the contract of ``check --json`` has it."""
@@ -63,7 +70,7 @@ class Teller:
             function, file, line = node.frames[-1]
             named = self.system.threads[thread]
             source = linecache.getline(file, line).strip()
-            told.append(Step(number, named.cpu, named.name, function, file, line, source, effect))
+            told.append(Step(number, named.cpu, named.name, function, file, line, source, effect, thread, choice))
         return told
 
     # ---- effects
@@ -173,13 +180,62 @@ def confirm(model: Model, system: System, outcome: Outcome) -> BaseException | N
     return None
 
 
-def grouped(steps: Sequence[Step]) -> list[list[Step]]:
-    """Steps in a row that one thread takes at one line."""
-    groups: list[list[Step]] = []
-    for step in steps:
-        last = groups[-1][-1] if groups else None
-        if last is not None and (last.thread, last.file, last.line) == (step.thread, step.file, step.line):
-            groups[-1].append(step)
-        else:
-            groups.append([step])
-    return groups
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A counterexample, told step by step, with what it takes to run it again.
+
+    ``raised``: what its last step raised in CPython, None if a property of states is violated.  ``repeats_from``: how
+    many steps come before those that repeat for ever, -1 if nothing goes on.  Whatever runs it needs the probes of
+    ``model`` attached and its design switched on.
+    """
+
+    model: Model
+    system: System
+    initial: npt.NDArray[np.uint8]
+    schedule: Schedule
+    steps: list[Step]
+    raised: BaseException | None
+    repeats_from: int = -1
+
+    def to_json(self) -> dict[str, Any]:
+        """As the contract of ``check --json`` has it, with the threads: what it takes to make the schedule again."""
+        threads = [
+            {
+                "index": number,
+                "name": thread.name,
+                "cpu": thread.cpu,
+                "function": thread.function.__name__,
+                "args": list(thread.args),
+                "daemon": thread.daemon,
+                "interrupt": thread.interrupt,
+            }
+            for number, thread in enumerate(self.system.threads)
+        ]
+        told: dict[str, Any] = {"steps": [step.to_json() for step in self.steps], "threads": threads}
+        return told | ({"repeats_from": self.repeats_from} if self.repeats_from >= 0 else {})
+
+
+def tell(model: Model, system: System, initial: npt.NDArray[np.uint8], outcome: Outcome, schedule: Schedule) -> Told:
+    """A schedule in which threads are held up as early as can be, told, and run in CPython."""
+    schedule = earliest(system, initial, schedule)
+    raised = confirm(model, system, replace(outcome, schedule=schedule))
+    return Told(model, system, initial, schedule, Teller(system).tell(initial, schedule), raised)
+
+
+def schedule_of(document: Mapping[str, Any], where: str) -> Schedule:
+    """The schedule of an element of what ``check --json`` prints.
+
+    :param where: what to call the document in an error.
+    :raises BadInput: if there is none in it.
+    """
+    try:
+        counterexample = document["counterexample"]
+        if counterexample is None:
+            raise BadInput(f"{where}: the verdict is {document.get('verdict')!r}, so there is no counterexample")
+        steps = tuple((int(step["index"]), int(step["choice"])) for step in counterexample["steps"])
+    except (KeyError, TypeError, ValueError) as error:
+        hint = "it has to be what `pagelab check --json` prints"
+        raise BadInput(f"{where}: this is no counterexample ({type(error).__name__}: {error})", hint) from None
+    if not all(0 <= thread < len(counterexample.get("threads", ())) and choice >= 0 for thread, choice in steps):
+        raise BadInput(f"{where}: a step names a thread that is not among the threads of the counterexample")
+    return Schedule(steps)

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 from pagelab.check.liveness import Lasso, LivenessOutcome, check_liveness, confirm_lasso
 from pagelab.check.search import Outcome, Schedule
-from pagelab.check.verdicts import Told, Verdict, build
+from pagelab.check.verdicts import Verdict, build
 from pagelab.lang.declare import attached
 
 if TYPE_CHECKING:
+    from pagelab.check.counterexample import Told
     from pagelab.check.explore import How
     from pagelab.check.model_file import Model
 
@@ -72,7 +73,7 @@ def as_outcome(found: LivenessOutcome) -> Outcome:
 
 def tell_liveness(model: Model, verdict: Verdict) -> Told:
     """The run that breaks it, followed in CPython, twice round."""
-    from pagelab.check.counterexample import Teller
+    from pagelab.check.counterexample import Teller, Told
 
     assert verdict.schedule is not None
     model = plain(model)
@@ -82,4 +83,5 @@ def tell_liveness(model: Model, verdict: Verdict) -> Told:
         system, initial = build(model)
         lasso = Lasso("", Schedule(steps[:enters]), Schedule(steps[enters:]), (), verdict.said, True)
         confirm_lasso(model, system, lasso)
-        return Told(model, system, initial, verdict.schedule, Teller(system).tell(initial, verdict.schedule), None)
+        told = Teller(system).tell(initial, verdict.schedule)
+        return Told(model, system, initial, verdict.schedule, told, None, verdict.repeats_from)

@@ -10,14 +10,13 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pagelab.check.explore import How, cores
 from pagelab.check.verdicts import Judgement, counterexample, judge
 from pagelab.errors import Inconclusive
 
 if TYPE_CHECKING:
-    from pagelab.check.counterexample import Step
     from pagelab.check.properties import Property
     from pagelab.check.scenario import Scenario
 
@@ -38,11 +37,11 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What came of a task; ``steps`` by property, of those that are violated, if they were asked for."""
+    """What came of a task; ``told``: by property, as JSON has them, the counterexamples if they were asked for."""
 
     task: Task
     judgement: Judgement
-    steps: dict[str, list[Step]]
+    told: dict[str, dict[str, Any]]
 
 
 def chosen(names: Sequence[str]) -> list[Property]:
@@ -56,12 +55,12 @@ def work(task: Task) -> Done:
     """Do a task here."""
     properties = chosen(task.properties)
     judgement = judge(task.design, task.scenario, properties, task.how)
-    steps = {}
+    told = {}
     if task.tell:
         for one, verdict in zip(properties, judgement.verdicts, strict=True):
             if verdict.schedule is not None:
-                steps[one.name] = counterexample(judgement, task.scenario, one, task.how).steps
-    return Done(task, judgement, steps)
+                told[one.name] = counterexample(judgement, task.scenario, one, task.how).to_json()
+    return Done(task, judgement, told)
 
 
 def work_through(tasks: Sequence[Task], begun: Callable[[int], None] = lambda done: None) -> Iterator[Done]:

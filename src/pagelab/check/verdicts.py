@@ -67,12 +67,16 @@ class Judgement:
         found = {one.verdict for one in self.verdicts}
         return next((v for v in ("violated", "inconclusive") if v in found), "holds")
 
+    def label_of(self, verdict: Verdict) -> dict[str, str]:
+        """What a verdict rests on, in words."""
+        if not verdict.fairness:
+            return self.label
+        outcome = verdict.outcome or self.outcome
+        return self.label | {"fairness": verdict.fairness, "reduction": outcome.reduction, "approximation": "none"}
+
     def document(self, verdict: Verdict, counterexample: dict[str, Any] | None) -> dict[str, Any]:
         """One element of the list that ``check --json`` prints."""
         outcome = verdict.outcome or self.outcome
-        label = self.label
-        if verdict.fairness:
-            label = label | {"fairness": verdict.fairness, "reduction": outcome.reduction, "approximation": "none"}
         return {
             "design": self.design,
             "scenario": self.scenario,
@@ -87,15 +91,9 @@ class Judgement:
             "seconds": round(outcome.seconds, 6),
             "memory_bytes": outcome.memory_bytes,
             "reduction": outcome.reduction,
-            "label": label,
-            "counterexample": None if steps is None else _told(verdict, steps),
+            "label": self.label_of(verdict),
+            "counterexample": counterexample,
         } | ({"fairness_needed": verdict.fairness_needed or None} if verdict.fairness else {})
-
-
-def _told(verdict: Verdict, steps: list[Step]) -> dict[str, Any]:
-    """A counterexample for ``--json``; of a run that goes round it says after how many steps."""
-    told: dict[str, Any] = {"steps": [step.to_json() for step in steps]}
-    return told | ({"repeats_from": verdict.repeats_from} if verdict.repeats_from >= 0 else {})
 
 
 def label_of(scenario: Scenario, outcome: Outcome, memory: str, fairness: str) -> dict[str, str]:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,6 +64,7 @@ def set_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--max-states", metavar="N", type=int, help="give up at so many states")
     parser.add_argument("--max-memory", metavar="M", default="", help="give up at so much memory, such as 4G")
+    parser.add_argument("--workers", metavar="N", type=int, default=0, help="how many cores to use (default: all)")
     parser.add_argument("--html", metavar="FILE", help="write the counterexamples to one page, to step through")
     parser.add_argument("--pdb", action="store_true", help="stop at the last step of a counterexample in the debugger")
     parser.add_argument("--json", action="store_true", help="print one JSON document on stdout")
@@ -89,7 +91,16 @@ def how_of(args: argparse.Namespace) -> How:
             f"--max-memory {args.max_memory}: the initial state and what finds it again take {least >> 10}K",
             "give more, such as 500M",
         )
-    return How(unreduced=args.unreduced, max_states=states, max_memory=memory, visited=args.visited, memory=args.memory)
+    if args.workers < 0:
+        raise BadInput(f"--workers {args.workers}: a number of cores is 1 or more", "leave it out to use all there are")
+    return How(
+        unreduced=args.unreduced,
+        max_states=states,
+        max_memory=memory,
+        workers=args.workers,
+        visited=args.visited,
+        memory=args.memory,
+    )
 
 
 def main(args: argparse.Namespace) -> int:
@@ -207,11 +218,13 @@ def document(model: Model, outcome: Outcome, told: Told | None) -> dict[str, Any
 
 def label_of(model: Model, outcome: Outcome) -> dict[str, str]:
     """What a verdict rests on, in words."""
+    from pagelab.lang.store_buffer import WORDS as MEMORY_WORDS
+
     return {
         "states": progress_of(outcome),
         "bounded": f"{len(model.threads)} threads",
         "granularity": "every load, store and lock operation is a step",
-        "memory": "sequentially consistent",
+        "memory": MEMORY_WORDS[model.memory],
         "fairness": "none needed: these are properties of states",
         "reduction": outcome.reduction,
         "approximation": outcome.odds or "none",

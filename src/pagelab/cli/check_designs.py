@@ -100,7 +100,13 @@ def say_counterexample(judgement: Judgement, verdict: Verdict, told: Told, conso
         f"[bold red]{verdict.property} is violated[/]: {verdict.said}",
         soft_wrap=True,
     )
-    console.print(diagram([thread.name for thread in told.system.threads], told.steps))
+    counterexamples.show(told, title_of(judgement, verdict), console)
+
+
+def title_of(judgement: Judgement, verdict: Verdict) -> Title:
+    """What a counterexample is about."""
+    label = {"states": progress_of(verdict.outcome or judgement.outcome), **judgement.label_of(verdict)}
+    return Title(judgement.design, judgement.scenario, verdict.property, verdict.said, label)
 
 
 # ---- many scenarios, as a table
