@@ -86,7 +86,7 @@ def work_through(tasks: Sequence[Task], begun: Callable[[int], None] = lambda do
 
 def share_out(tasks: Sequence[Task], begun: Callable[[int], None]) -> Iterator[Done]:
     """Do tasks in processes, one a core.  They inherit that Ctrl-C waits: it is for this process."""
-    jobs = min(cores(), len(tasks))
+    jobs = min(tasks[0].how.workers or cores(), len(tasks))
     shares = [replace(task, how=replace(task.how, workers=1, max_memory=task.how.max_memory // jobs)) for task in tasks]
     pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"))
     try:
