@@ -68,6 +68,8 @@ def as_outcome(found: LivenessOutcome) -> Outcome:
         schedule=None,
         interrupted=found.interrupted,
         complete=found.verdict == "holds" or bool(found.fairness_needed),
+        fairness=found.fairness,
+        fairness_needed=found.fairness_needed,
     )
 
 

@@ -69,7 +69,8 @@ class Outcome:
     ``verdict``: "holds", "violated" or "inconclusive"; ``violation`` and ``schedule`` are those of the first of the
     ``violations``, "" and None if there are none.  ``states`` are distinct states, ``depth`` the number of levels,
     ``memory_bytes`` what was used.  ``reduction`` says in words what was left out because it makes no difference.
-    ``interrupted``: by Ctrl-C.  ``complete``: all states were explored.
+    ``interrupted``: by Ctrl-C.  ``complete``: all states were explored.  ``fairness`` and ``fairness_needed``: of a
+    property of runs, see :mod:`pagelab.check.liveness`.
     """
 
     verdict: str
@@ -87,6 +88,8 @@ class Outcome:
     deadlocks: int = 0
     interrupted: bool = False
     complete: bool = False
+    fairness: str = ""
+    fairness_needed: str = ""
 
 
 class Search:

@@ -58,9 +58,8 @@ def set_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--fairness",
         choices=("none", "weak", "fifo-locks"),
-        default="fifo-locks",
         help="what P5, that offlining ends, assumes: nothing, that threads get their turn, or also that locks serve "
-        "who waits in turn (default)",
+        "who waits in turn (default); of a model in a file: check that its threads end, under this assumption",
     )
     parser.add_argument("--max-states", metavar="N", type=int, help="give up at so many states")
     parser.add_argument("--max-memory", metavar="M", default="", help="give up at so much memory, such as 4G")
@@ -100,6 +99,7 @@ def how_of(args: argparse.Namespace) -> How:
         workers=args.workers,
         visited=args.visited,
         memory=args.memory,
+        fairness=args.fairness or "fifo-locks",
     )
 
 
@@ -134,7 +134,7 @@ def check_file(args: argparse.Namespace, how: How) -> int:
     except SyntaxError as error:
         raise not_a_model(error) from None
     with attached(model.probes):
-        outcome, told = explore_file(model, how)
+        outcome, told = (explore_runs if args.fairness else explore_file)(model, how)
         if args.json:
             print_json([document(model, outcome, told)])
         if told is None and not args.json:
@@ -189,6 +189,21 @@ def explore_file(model: Model, how: How) -> tuple[Outcome, Told | None]:
     return outcome, tell(model, system, state, outcome, schedule)
 
 
+def explore_runs(model: Model, how: How) -> tuple[Outcome, Told | None]:
+    """Whether the threads of a model that are no daemons come to their end."""
+    from pagelab.check.liveness_verdict import liveness_verdict, tell_liveness
+    from pagelab.check.verdicts import Verdict
+    from pagelab.cli.live import Live
+
+    try:
+        with Live() as live:
+            verdict = liveness_verdict(Verdict("", "", ""), model, how, lambda so_far: live.show(progress_of(so_far)))
+    except SyntaxError as error:
+        raise not_a_model(error) from None
+    assert verdict.outcome is not None
+    return verdict.outcome, None if verdict.schedule is None else tell_liveness(model, verdict)
+
+
 def progress_of(outcome: Outcome) -> str:
     """How far a search is."""
     rate = outcome.transitions / outcome.seconds / 1e6 if outcome.seconds else 0
@@ -213,7 +228,7 @@ def document(model: Model, outcome: Outcome, told: Told | None) -> dict[str, Any
         "reduction": outcome.reduction,
         "approximation": outcome.odds or "none",
         "counterexample": told.to_json() if told is not None else None,
-    }
+    } | ({"fairness_needed": outcome.fairness_needed or None} if outcome.fairness else {})
 
 
 def label_of(model: Model, outcome: Outcome) -> dict[str, str]:
@@ -225,7 +240,7 @@ def label_of(model: Model, outcome: Outcome) -> dict[str, str]:
         "bounded": f"{len(model.threads)} threads",
         "granularity": "every load, store and lock operation is a step",
         "memory": MEMORY_WORDS[model.memory],
-        "fairness": "none needed: these are properties of states",
+        "fairness": outcome.fairness or "none needed: these are properties of states",
         "reduction": outcome.reduction,
         "approximation": outcome.odds or "none",
     }
@@ -245,6 +260,8 @@ def say_verdict(model: Model, outcome: Outcome) -> None:
     console = Console(highlight=False)
     colour = {"holds": "green", "violated": "red"}.get(outcome.verdict, "yellow")
     said = f": {outcome.violation}" if outcome.violation else ""
+    if outcome.fairness:
+        said = f" under {outcome.fairness} (fairness needed: {outcome.fairness_needed or 'there is none'}){said}"
     console.print(f"[bold]{model.name}[/]  [bold {colour}]{outcome.verdict}[/]{said}", soft_wrap=True)
     label = label_of(model, outcome)
     console.print(
