@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from pagelab.check.counterexample import Teller, confirm
+from pagelab.check.fewest import costs, fewest_preemptions
 from pagelab.check.model_file import Model, load_file
 from pagelab.check.search import Schedule, Search
 from pagelab.errors import BadInput
@@ -179,6 +180,10 @@ def test_what_empties_the_buffer(function: Callable[[], None], empties: bool) ->
     assert Search(system, system.initial()).run().verdict == "holds"
 
 
+def a_is_not_two() -> bool:
+    return shared.a != 2
+
+
 def four_stores() -> None:
     shared.a = 1
     shared.b = 1
@@ -344,3 +349,14 @@ def test_a_counterexample_says_what_waits_in_the_buffers() -> None:
         "reaches memory: shared.a: 1 → 2",
         "reaches memory: shared.lock: 1 → 0",
     ]
+
+
+def test_a_store_that_reaches_memory_is_no_preemption() -> None:
+    threads = [Thread("one", four_stores, cpu=0), Thread("two", other_side, cpu=1)]
+    system = System(threads, [a_is_not_two], [shared, seen], cpus=2, memory="tso")
+    initial = system.initial()
+    outcome = Search(system, initial).run()
+    schedule = fewest_preemptions(system, initial, outcome.states, 1 << 30)
+    assert schedule is not None
+    assert costs(system, initial, schedule)[:2] == (0, 0), "one runs, and its stores reach memory meanwhile"
+    assert {thread for thread, _ in schedule.steps} == {0, 2}

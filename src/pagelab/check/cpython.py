@@ -16,8 +16,8 @@ from types import TracebackType
 from pagelab.check.cpython_buffer import CPythonBuffer, Place
 from pagelab.lang import declare
 from pagelab.lang.declare import Lock, ModelFault, Record, Table
-from pagelab.lang.stepped import System, Thread
-from pagelab.lang.store_buffer import ENTRIES, store_buffer
+from pagelab.lang.stepped import System, Thread, is_store_buffer
+from pagelab.lang.store_buffer import ENTRIES
 
 #: Seconds after which a thread that takes a step is given up for lost.
 PATIENCE = 60
@@ -36,7 +36,7 @@ class _Runner:
 
     def __init__(self, thread: Thread, exclusive_cpus: bool, buffer: CPythonBuffer | None) -> None:
         self.thread = thread
-        self.takes_turns = exclusive_cpus and thread.function is not store_buffer
+        self.takes_turns = exclusive_cpus and not is_store_buffer(thread)
         self.interrupt = exclusive_cpus and thread.interrupt
         self.buffer = buffer
         self.go = threading.Semaphore(0)

@@ -14,7 +14,7 @@ from pagelab.check import fewest_layout as at
 from pagelab.check.engine_code import function
 from pagelab.check.memory import Block, Bytes, Reserved
 from pagelab.check.search import Schedule
-from pagelab.lang.stepped import System
+from pagelab.lang.stepped import System, is_store_buffer
 from pagelab.lang.stepped_text import BLOCKED, ENDED, NO_CHOICE
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def fewest_preemptions(system: System, initial: npt.NDArray[uint8], states: int,
     }
     memory = {name: Reserved(size) for name, size in sizes.items()}
     memory[at.ARENA].write(0, bytes(initial))
-    daemons = Bytes(bytes(thread.daemon for thread in system.threads))
+    daemons = Bytes(bytes(at.STORE_BUFFER if is_store_buffer(t) else t.daemon for t in system.threads))
     block = Block(at.BLOCK_WORDS)
     for name, reserved in memory.items():
         block[name] = reserved.address
@@ -71,6 +71,9 @@ def costs(system: System, initial: npt.NDArray[uint8], schedule: Schedule) -> tu
     preemptions = switches = 0
     last = -1
     for thread, choice in schedule.steps:
+        if is_store_buffer(system.threads[thread]):
+            system.step(state, thread, choice)
+            continue
         if last not in (-1, thread):
             switches += 1
             trial = state.copy()

@@ -30,6 +30,7 @@ from pagelab.check.fewest_layout import (
     RESULT,
     STEP,
     STEP_COST,
+    STORE_BUFFER,
     SWITCH,
     TABLE,
     THREADS,
@@ -138,7 +139,7 @@ def fewest(block: Any) -> Any:
     words, threads, step = get(block, WORDS), get(block, THREADS), get(block, STEP)
     arena, cost, able = get(block, ARENA), get(block, COST), get(block, ABLE)
     parent, via = get(block, PARENT), get(block, VIA)
-    capacity = get(block, CAPACITY)
+    capacity, daemons = get(block, CAPACITY), get(block, DAEMONS)
     cheapest_fault = int64(INFINITE)
     store64(arena + 8 * (words - 1), uint64(threads))  # nobody yet
     _find(block, arena, words, 0)
@@ -163,7 +164,10 @@ def fewest(block: Any) -> Any:
             if load8(able + t) == 0:
                 continue
             price = key + STEP_COST
-            if last != threads and t != last:
+            turn = int64(t)
+            if load8(daemons + t) == STORE_BUFFER:
+                turn = last  # nobody's turn ends when a store reaches memory
+            elif last != threads and t != last:
                 price += SWITCH
                 if load8(able + last) != 0:
                     price += PREEMPTION
@@ -179,7 +183,7 @@ def fewest(block: Any) -> Any:
                         cheapest_fault = price
                         _result(block, i, t, choice)
                     break
-                put(at, words - 1, t)
+                put(at, words - 1, turn)
                 node = _find(block, at, words, count)
                 if node == count:
                     put(cost, node, INFINITE)

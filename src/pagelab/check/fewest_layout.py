@@ -17,7 +17,7 @@ HEAP = 9  # address of 64 bits an entry: nodes
 KEYS = 10  # address of 64 bits an entry: their costs
 STEP = 11
 GOOD = 12
-DAEMONS = 13  # address of a byte a thread
+DAEMONS = 13  # address of a byte a thread: 0, 1 if it need not end, or STORE_BUFFER
 ABLE = 14  # address of a byte a thread, for the engine
 CAPACITY = 15  # nodes; the heap has room for twice as many
 RESULT = 16  # three numbers
@@ -28,3 +28,6 @@ PREEMPTION, SWITCH, STEP_COST = 1 << 42, 1 << 21, 1
 INFINITE = 1 << 62
 
 FOUND, FULL, EXHAUSTED = 0, 1, 2
+
+#: A thread that is no context of a CPU but its store buffer, a daemon too.
+STORE_BUFFER = 2

@@ -54,6 +54,11 @@ class Thread:
     interrupt: bool = False
 
 
+def is_store_buffer(thread: Thread) -> bool:
+    """Whether a thread is no context of its CPU but its store buffer."""
+    return thread.function is store_buffer
+
+
 @dataclass(frozen=True, slots=True)
 class SteppedFault:
     """A place where a step can fault."""
