@@ -10,10 +10,11 @@ from __future__ import annotations
 import contextlib
 import pdb
 import sys
-from types import FrameType
+import threading
+from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, TextIO
 
-from pagelab.check import cpython
+from pagelab.check import cpython, cpython_buffer
 from pagelab.check.cpython import CPythonRun
 from pagelab.lang import declare
 from pagelab.lang.declare import attached
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
     from pagelab.check.counterexample import Told
 
 #: Files between a line of the model and where its thread waits.
-_MACHINERY = frozenset({cpython.__file__, declare.__file__, contextlib.__file__})
+_MACHINERY = frozenset(
+    module.__file__ for module in (contextlib, cpython, cpython_buffer, declare, threading, sys.modules[__name__])
+)
 
 
 def debug_last_step(told: Told, stdin: TextIO | None = None, stdout: TextIO | None = None) -> None:
@@ -61,6 +64,7 @@ class LastStep(pdb.Pdb):
                 frame = next((f for t in range(len(self.told.system.threads)) if (f := self.frame_of(t))), None)
                 if frame is None:
                     return
+            self.reset()
             self.interaction(frame, None)
 
     def name_of(self, thread: int) -> str:
@@ -80,6 +84,12 @@ class LastStep(pdb.Pdb):
             frame = frame.f_back
         return frame
 
+    def get_stack(self, f: FrameType | None, t: TracebackType | None) -> tuple[list[tuple[FrameType, int]], int]:
+        """The frames of the model, without those that run it."""
+        stack, current = super().get_stack(f, t)
+        ours = [one for one in stack if one[0].f_code.co_filename not in _MACHINERY]
+        return (ours, len(ours) - 1) if ours else (stack, current)
+
     # ---- commands
 
     def do_next(self, arg: str) -> bool:
@@ -97,6 +107,7 @@ class LastStep(pdb.Pdb):
         except AssertionError as error:
             self.message(f"{type(error).__name__}: {error}")
             self.again = False
+            self.reset()
             self.interaction(None, error.__traceback__)
             return True
         self.message(f"The last step is taken: {self.verdict()}.")

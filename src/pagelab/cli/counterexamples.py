@@ -27,7 +27,7 @@ def show(told: Told, title: Title, console: Console | None = None) -> None:
     console = console or Console(highlight=False)
     one = case(told, title)
     console.print()
-    console.print(Diagram(one.trail, one.story, one.words))
+    console.print(Diagram(one.trail, one.story, one.words), soft_wrap=True)  # it is as wide as it has to be
     console.print()
     console.print(one.story.text, style="bold", markup=False, soft_wrap=not console.is_terminal)
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
+from pagelab.lang.store_buffer import store_buffer
 from pagelab.report.points import Story
 from pagelab.report.rows import Bar, Row, bars, note, rows
 
@@ -29,7 +30,9 @@ EFFECTS = 40
 KEY = "●"
 #: What to write where a terminal cannot show the signs of this module.
 PLAIN = str.maketrans("│┃─═┼╪┌└┏┗●→…·", "|#-=++,`##*>.-")
-STYLES = dict.fromkeys(("stale", "overtakes", "early", "sees", "seen"), "bold yellow") | {"promise": "bold magenta"}
+STYLES = dict.fromkeys(("stale", "overtakes", "early", "sees", "seen", "buffered"), "bold yellow") | {
+    "promise": "bold magenta"
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +86,9 @@ class Diagram:
 
     def _title(self, thread: int) -> str:
         named = self.trail.system.threads[thread]
-        return f"CPU {named.cpu} · {named.name}" if named.cpu >= 0 else named.name
+        return (
+            f"CPU {named.cpu} · {named.name}" if named.cpu >= 0 and named.function is not store_buffer else named.name
+        )
 
     @staticmethod
     def _lane_width(lane: Lane) -> int:

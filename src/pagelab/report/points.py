@@ -11,10 +11,10 @@ class Point:
     """A step that matters.
 
     ``role``: "stale" (a read that was overtaken before it was acted upon), "overtakes", "early" (a decision on a value
-    that changed afterwards), "sees" (a read of what another thread had changed: "seen"), "breaks" (without it the
-    property would hold), "promise" (from here on the property is relied on), "fails", or "holds" (it took what others
-    wait for).  ``words``: a verb in the past and what follows;
-    ``about``: the step that it is about, or 0.
+    that changed afterwards), "sees" (a read of what another thread had changed: "seen"), "buffered" (it stays in a
+    store buffer for now), "breaks" (without it the property would hold), "promise" (from here on the property is relied
+    on), "fails", or "holds" (it took what others wait for).  ``words``: a verb in the past and what follows; ``about``:
+    the step that it is about, or 0.
     """
 
     step: int

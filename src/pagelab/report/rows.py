@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from pagelab.lang.store_buffer import store_buffer
 from pagelab.report.points import Point, Story
 from pagelab.report.trail import Moved, Trail
 from pagelab.report.words import Words
@@ -66,7 +67,7 @@ def rows(trail: Trail, story: Story, words: Words) -> list[Row]:
                 effects=tuple(effect for step in steps if (effect := words.effect(step))),
                 points=tuple(point for step in steps for point in story.at(step.number)),
                 turn=_turn(trail, before, first),
-                preempted=first.switch and not first.wait,
+                preempted=first.switch and not first.wait and not _of_buffers(trail, before, first),
                 new_function=before is None or first.switch or _function(before) != _function(first),
             )
         )
@@ -92,6 +93,11 @@ def _groups(trail: Trail, story: Story) -> Iterator[list[Moved]]:
         yield group
 
 
+def _of_buffers(trail: Trail, *steps: Moved | None) -> bool:
+    """Whether a store buffer has the turn before or after a change: that preempts nobody."""
+    return any(step is not None and trail.system.threads[step.thread].function is store_buffer for step in steps)
+
+
 def _function(step: Moved) -> tuple[str, str]:
     return step.told.function, step.told.file
 
@@ -100,6 +106,10 @@ def _turn(trail: Trail, before: Moved | None, step: Moved) -> str:
     if before is None or not step.switch:
         return ""
     gives, takes = (trail.system.threads[one.thread] for one in (before, step))
+    if takes.function is store_buffer:
+        return f"{takes.name} is written back"
+    if gives.function is store_buffer:
+        return f"{takes.name} runs"
     if step.wait:
         return f"{gives.name} {step.wait}, {takes.name} runs"
     if gives.cpu >= 0 and gives.cpu == takes.cpu:
@@ -141,6 +151,7 @@ def note(point: Point) -> str:
         "early": f"too early: it changes in step {point.about}",
         "sees": f"sees what step {point.about} did",
         "seen": f"step {point.about} acts on this",
+        "buffered": f"others see it from step {point.about} on",
         "promise": "relied on from here",
         "breaks": "this breaks it",
         "fails": "this fails",

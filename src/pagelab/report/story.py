@@ -42,8 +42,8 @@ class _Points:
         self.found: dict[tuple[int, str], Point] = {}
         self.breaks, self.promises = self._causes()
         #: Whose steps broke it; and those of whom one relied on it, or failed.
-        self.culprits = {step.thread for step, _ in self.breaks}
-        self.guilty = self.culprits | {step.thread for step, _ in self.promises}
+        self.culprits = self._threads(self.breaks)
+        self.guilty = self.culprits | self._threads(self.promises)
         if trail.kind == "fault":
             self.guilty.add(trail.steps[-1].thread)
 
@@ -52,16 +52,37 @@ class _Points:
         every = causes(self.trail)
         told = [(step, [c for c in changes if not self.words.gates(c.cell)]) for step, changes in every]
         told = [(step, changes) for step, changes in told if changes] or [(step, list(some)) for step, some in every]
-        parts = [
-            (step, [c for c in changes if self.words.promises(c.cell) is promised])
-            for promised in (False, True)
-            for step, changes in told
-        ]
-        half = len(told)
-        return [one for one in parts[:half] if one[1]], [one for one in parts[half:] if one[1]]
 
-    def add(self, step: Moved, role: str, said: str, about: int = 0) -> None:
-        self.found.setdefault((step.number, role), Point(step.number, step.thread, role, said, about))
+        def of_kind(promised: bool) -> list[tuple[Moved, list[Change]]]:
+            of_each = [(step, [c for c in some if self.words.promises(c.cell) is promised]) for step, some in told]
+            return [(step, some) for step, some in of_each if some]
+
+        return of_kind(False), of_kind(True)
+
+    def _threads(self, causes_of_it: Sequence[tuple[Moved, Sequence[Change]]]) -> set[int]:
+        """Who made changes, and store buffers that were in between."""
+        return {step.thread for step, _ in causes_of_it} | {step.thread for step, _ in self._made(causes_of_it)}
+
+    def _made(self, causes_of_it: Sequence[tuple[Moved, Sequence[Change]]]) -> list[tuple[Moved, Sequence[Change]]]:
+        """The steps that made changes: where a store buffer brought them to memory, those that put them into it."""
+        found: list[tuple[Moved, Sequence[Change]]] = []
+        for step, changes in causes_of_it:
+            put = self.trail.put(step, changes[0].cell)
+            found.append((step, changes) if put is None else (put, put.puts))
+        return found
+
+    def add_change(self, step: Moved, role: str, change: Change, about: int = 0) -> None:
+        """A change that matters; if it waited in a store buffer before, that matters, too."""
+        put = self.trail.put(step, change.cell)
+        others = self.trail.steps[put.number : step.number - 1] if put is not None else []
+        if put is not None and any(other.thread not in (put.thread, step.thread) for other in others):
+            self.add(put, "buffered", self.words.put(change, put.told.cpu), step.number)
+            self.add(step, role, self.words.reached(change), about)
+        self.add(step, role, self.words.did(change, step.told.cpu), about, self.trail.actor(step, change.cell))
+
+    def add(self, step: Moved, role: str, said: str, about: int = 0, actor: int = -1) -> None:
+        thread = step.thread if actor < 0 else actor
+        self.found.setdefault((step.number, role), Point(step.number, thread, role, said, about))
 
     def collect(self) -> None:
         """All points."""
@@ -72,14 +93,14 @@ class _Points:
         for role, causes_of_it in (("breaks", self.breaks), ("promise", self.promises)):
             for step, changes in causes_of_it:
                 for change in changes:
-                    self.add(step, role, self.words.did(change, step.told.cpu))
+                    self.add_change(step, role, change)
         if self.trail.kind == "fault":
             last = self.trail.steps[-1]
             self.add(last, "fails", f"failed: {last.fault}")
 
     def _acts(self) -> list[tuple[Moved, Sequence[Change]]]:
         """What was done on what had been read."""
-        acts: list[tuple[Moved, Sequence[Change]]] = [*self.breaks, *self.promises]
+        acts = self._made([*self.breaks, *self.promises])
         return [*acts, (self.trail.steps[-1], ())] if self.trail.kind == "fault" else acts
 
     def _stale(self) -> set[tuple[int, int]]:
@@ -92,7 +113,7 @@ class _Points:
             for act, changes in self._acts()
             for step, read, over in overtaken(self.trail, act, changes)
         ]
-        breakers = {step.number for step, _ in self.breaks}
+        breakers = {step.number for step, _ in self._made(self.breaks)}
         told = [
             one
             for one in found
@@ -102,17 +123,21 @@ class _Points:
         for step, read, over in last.values():
             self.add(step, "stale", self.words.decided(step, read), over.number)
             change = next(change for change in over.changes if change.cell is read.cell)
-            self.add(over, "overtakes", self.words.did(change, over.told.cpu), step.number)
+            self.add_change(over, "overtakes", change, step.number)
         return {(step.number, read.cell.byte) for step, read, _ in last.values()}
 
     def _early(self, told: set[int]) -> None:
         """Decisions that came too early, each in its own words once."""
         last = {}
-        for step, read, later in early(self.trail, self.culprits or self.guilty):
+        for step, read, later in early(self.trail, self.culprits or self.guilty, self._acts()):
             if (step.number) not in told:
-                last[self.words.decided(step, read)] = (step, later)
-        for said, (step, later) in list(last.items())[-MOST:]:
+                last[self.words.decided(step, read)] = (step, read, later)
+        for said, (step, read, later) in list(last.items())[-MOST:]:
             self.add(step, "early", said, later.number)
+            put = self.trail.put(later, read.cell)
+            if put is not None and put.number < step.number:
+                change = next(change for change in later.changes if change.cell is read.cell)
+                self.add(put, "buffered", self.words.put(change, put.told.cpu), later.number)
 
     def _seen(self) -> None:
         """What others had done before, where nothing was overtaken."""
@@ -120,7 +145,7 @@ class _Points:
         for step, read, before in found[-MOST:]:
             self.add(step, "sees", self.words.decided(step, read), before.number)
             change = next(change for change in before.changes if change.cell is read.cell)
-            self.add(before, "seen", self.words.did(change, before.told.cpu), step.number)
+            self.add_change(before, "seen", change, step.number)
 
 
 # ---- the line

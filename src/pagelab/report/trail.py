@@ -17,6 +17,7 @@ import numpy as np
 from pagelab.check.counterexample import Step, Teller
 from pagelab.lang.graph import Do, Place
 from pagelab.lang.stepped_text import BLOCKED, ENDED, FAULTED, NO_CHOICE
+from pagelab.lang.store_buffer import is_buffered, store_buffer
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from pagelab.lang.declare import Table
     from pagelab.lang.flatten import FlatNode
     from pagelab.lang.stepped import System
+    from pagelab.lang.store_buffer import Buffer
 
 _WAIT = re.compile(r"\bwait_until\((.*)\)")
 #: Results of a step that was not taken.
@@ -65,6 +67,7 @@ class Read(NamedTuple):
 class Moved:
     """One step: what the teller says of it, the node of the program, what was read and changed.
 
+    ``puts``: what went into a store buffer and is not in memory yet.
     ``switch``: whether another thread took the step before; ``wait``: "" if that one could have gone on, otherwise why
     it could not: "has ended", or "waits for ...".
     """
@@ -75,6 +78,7 @@ class Moved:
     node: FlatNode
     reads: tuple[Read, ...]
     changes: tuple[Change, ...]
+    puts: tuple[Change, ...]
     fault: str
     switch: bool
     wait: str
@@ -119,6 +123,7 @@ class Trail:
                 node,
                 self._reads(node, thread, before),
                 self._changes(before, after),
+                self._puts(node, thread, before, after),
                 self.system.faults[result - FAULTED].what if result >= FAULTED else "",
                 last != thread,
                 self.waits(before, last) if last != thread else "",
@@ -156,7 +161,44 @@ class Trail:
         if node.do not in (Do.LOAD, Do.TRYLOCK) or node.place is None:
             return ()
         cell = self.cell_at(node.place, thread, before)
-        return () if cell is None else (Read(cell, _signed(before[cell.byte])),)
+        return () if cell is None else (Read(cell, self.seen(cell, thread, before)),)
+
+    def seen(self, cell: Cell, thread: int, state: npt.NDArray[np.uint8]) -> int:
+        """What a thread sees in a cell: what is in its store buffer, or in memory."""
+        if self.system.memory == "sc" or cell.table is None:
+            return _signed(state[cell.byte])
+        return self.system.buffers.seen(state, thread, cell.byte)
+
+    def _puts(
+        self, node: FlatNode, thread: int, before: npt.NDArray[np.uint8], after: npt.NDArray[np.uint8]
+    ) -> tuple[Change, ...]:
+        if self.system.memory == "sc" or node.place is None or not is_buffered(node):
+            return ()
+        cell = self.cell_at(node.place, thread, before)
+        if cell is None or self.system.buffers.owned[thread] is None:
+            return ()
+        return (Change(cell, self.seen(cell, thread, before), self.seen(cell, thread, after)),)
+
+    def put(self, step: Moved, cell: Cell) -> Moved | None:
+        """Of a step that writes a store buffer back: the step that put there what reaches a cell now."""
+        if step.node.do is not Do.WRITE_BACK:
+            return None
+        owners = {t for t, buffer in enumerate(self.system.buffers.owned) if self._writes_back(step, buffer)}
+        waiting: list[Moved] = []
+        for earlier in self.steps[: step.number]:
+            if earlier.thread in owners and any(put.cell is cell for put in earlier.puts):
+                waiting.append(earlier)
+            elif waiting and any(change.cell is cell for change in earlier.changes) and earlier is not step:
+                waiting.pop(0)
+        return waiting[0] if waiting else None
+
+    def actor(self, step: Moved, cell: Cell) -> int:
+        """The thread that a change is due to: not a store buffer, but who stored."""
+        put = self.put(step, cell)
+        return step.thread if put is None else put.thread
+
+    def _writes_back(self, step: Moved, buffer: Buffer | None) -> bool:
+        return buffer is not None and self.system.threads[step.thread].args == (buffer.number,)
 
     def _changes(self, before: npt.NDArray[np.uint8], after: npt.NDArray[np.uint8]) -> tuple[Change, ...]:
         differ = np.flatnonzero(before != after).tolist()
@@ -201,7 +243,11 @@ class Trail:
     def who(self, thread: int) -> str:
         """What to call a thread: its CPU, if no other thread of the story runs there; otherwise its name."""
         named = self.system.threads[thread]
-        company = [t for t in self.taking_part() if self.system.threads[t].cpu == named.cpu]
+        company = [
+            t
+            for t in self.taking_part()
+            if self.system.threads[t].cpu == named.cpu and self.system.threads[t].function is not store_buffer
+        ]
         return f"CPU {named.cpu}" if named.cpu >= 0 and company == [thread] else named.name
 
     def taking_part(self) -> list[int]:
@@ -229,9 +275,10 @@ class Trail:
             if result in NOT_TAKEN or result >= FAULTED:
                 deeds.append(Deed(node, (), stuck=result != ENDED))
                 break
+            puts = self._puts(node, thread, before, now)
             if number == 0 and cell is not None and now[cell.byte] == before[cell.byte]:
                 now[cell.byte] = before[cell.byte] = truly
-            deeds.append(Deed(node, self._changes(before, now)))
+            deeds.append(Deed(node, self._changes(before, now) + puts))
         return deeds
 
     def holds_with(self, changed: Sequence[tuple[Cell, int]]) -> bool:
@@ -243,7 +290,8 @@ class Trail:
 
 
 class Deed(NamedTuple):
-    """A step of a thread that runs alone; ``stuck``: it could not be taken, or failed."""
+    """A step of a thread that runs alone, with what it put into a store buffer, too; ``stuck``: it could not be taken,
+    or failed."""
 
     node: FlatNode
     changes: tuple[Change, ...]

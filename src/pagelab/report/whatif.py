@@ -80,7 +80,8 @@ def overtaken(trail: Trail, act: Moved, changes: Sequence[Change]) -> list[tuple
                 (
                     other
                     for other in trail.steps[step.number : act.number - 1]
-                    if other.thread != act.thread and any(change.cell is read.cell for change in other.changes)
+                    if any(change.cell is read.cell for change in other.changes)
+                    and trail.actor(other, read.cell) != act.thread
                 ),
                 None,
             )
@@ -129,10 +130,13 @@ def goes_elsewhere(usual: Sequence[Deed], other: Sequence[Deed]) -> bool:
 # ---- decisions that came too early
 
 
-def early(trail: Trail, culprits: Collection[int]) -> list[tuple[Moved, Read, Moved]]:
+def early(
+    trail: Trail, culprits: Collection[int], acts: Sequence[tuple[Moved, Sequence[Change]]]
+) -> list[tuple[Moved, Read, Moved]]:
     """Reads whose value another thread changed later, when the reader did not look again: read, cell, the change.
 
     :param culprits: only their changes count.
+    :param acts: what was done; a read counts if its thread would have done something else, or taken another way.
     """
     found: list[tuple[Moved, Read, Moved]] = []
     for step in trail.steps:
@@ -141,9 +145,24 @@ def early(trail: Trail, culprits: Collection[int]) -> list[tuple[Moved, Read, Mo
             if change is None or _looks_again(trail, step, read.cell, change.number):
                 continue
             value = trail.value(read.cell, change.number)
-            if value != read.value and would_go_elsewhere(trail, step, read.cell, value):
+            if value != read.value and (
+                would_go_elsewhere(trail, step, read.cell, value)
+                or _would_act_otherwise(trail, step, read, value, acts)
+            ):
                 found.append((step, read, change))
     return found
+
+
+def _would_act_otherwise(
+    trail: Trail, step: Moved, read: Read, value: int, acts: Sequence[tuple[Moved, Sequence[Change]]]
+) -> bool:
+    """Whether a thread, alone from a step on, would not make the changes that it made if it had read another value."""
+    for act, changes in acts:
+        if act.thread == step.thread and step.number <= act.number and changes:
+            steps = sum(1 for one in trail.steps[step.number - 1 : act.number] if one.thread == step.thread)
+            if _acts_otherwise(trail, step, read.cell, value, steps, changes):
+                return True
+    return False
 
 
 def would_go_elsewhere(trail: Trail, step: Moved, cell: Cell, value: int) -> bool:
@@ -156,7 +175,7 @@ def would_go_elsewhere(trail: Trail, step: Moved, cell: Cell, value: int) -> boo
 def _changed_later(trail: Trail, step: Moved, cell: Cell, culprits: Collection[int]) -> Moved | None:
     for later in trail.steps[step.number :]:
         if any(change.cell is cell for change in later.changes):
-            return later if later.thread != step.thread and later.thread in culprits else None
+            return later if trail.actor(later, cell) != step.thread and later.thread in culprits else None
     return None
 
 
@@ -188,5 +207,5 @@ def _written_before(trail: Trail, step: Moved, cell: Cell) -> Moved | None:
     """The last change of a cell before a step, if another thread made it."""
     for before in reversed(trail.steps[: step.number - 1]):
         if any(change.cell is cell for change in before.changes):
-            return before if before.thread != step.thread else None
+            return before if trail.actor(before, cell) != step.thread else None
     return None

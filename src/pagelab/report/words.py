@@ -33,6 +33,11 @@ class Words:
         """What a step did, for a row of a diagram: ``=`` what was read, ``→`` what was changed."""
         parts = [self._read(step, read) for read in step.reads]
         parts += [self.changed(change) for change in step.changes if not self._is_taken(step, change)]
+        parts += [f"{self.changed(put)}, in the store buffer" for put in step.puts]
+        if step.node.do is Do.IRQ_ENTER:
+            parts.append("an interrupt begins")
+        if step.node.do is Do.WRITE_BACK:
+            parts = [f"reaches memory: {', '.join(parts) or 'what is there already'}"]
         if not parts and step.node.do in (Do.STORE, Do.ATOMIC):
             parts.append("unchanged")
         if step.fault:
@@ -74,6 +79,14 @@ class Words:
         if cell.kind == "lock":
             return f"{'took' if change.new else 'gave back'} {self.cell(cell)}"
         return f"set {self.cell(cell)} to {self.value(cell, change.new)}"
+
+    def put(self, change: Change, cpu: int) -> str:
+        """What a thread did, while others could not see it yet."""
+        return f"{self.did(change, cpu)} in its store buffer only"
+
+    def reached(self, change: Change) -> str:
+        """What a store buffer did."""
+        return f"brought {self.cell(change.cell)} = {self.value(change.cell, change.new)} to memory"
 
     def saw(self, step: Moved, read: Read) -> str:
         """What a thread read and acted upon."""
