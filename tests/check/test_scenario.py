@@ -231,3 +231,18 @@ def test_a_scenario_may_be_for_some_designs_only() -> None:
 def test_the_files_can_be_read_by_others() -> None:
     content: dict[str, Any] = tomllib.loads(bundled("offline-free").read_text("utf-8"))
     assert content["thread"][1]["run"] == "free_page"
+
+
+def test_the_reference_names_them_all() -> None:
+    text = (Path(__file__).parents[2] / "docs/reference/scenarios.md").read_text("utf-8")
+    for name in BUNDLED:
+        assert f"| `{name}` | {scenario_named(name).about} |" in text
+    for name, procedure in PROCEDURES.items():
+        row = next(line for line in text.splitlines() if line.startswith(f"| `{name}` |"))
+        assert all(f"`{parameter}`" in row for parameter in procedure.parameters)
+
+
+def test_the_example_of_the_reference_is_good() -> None:
+    text = (Path(__file__).parents[2] / "docs/reference/scenarios.md").read_text("utf-8")
+    example = text.split("```toml\n")[1].split("```")[0]
+    assert parse_scenario(example, "mine.toml").pages.pcplists == ((), (3,))
