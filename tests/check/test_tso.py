@@ -3,23 +3,31 @@
 
 from __future__ import annotations
 
+import json
 import random
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from pagelab.check.counterexample import Teller, confirm
+from pagelab.check.explore import How
 from pagelab.check.fewest import costs, fewest_preemptions
 from pagelab.check.model_file import Model, load_file
+from pagelab.check.properties import property_named
+from pagelab.check.scenario import scenario_named
 from pagelab.check.search import Schedule, Search
+from pagelab.check.verdicts import judge
+from pagelab.cli.main import main
 from pagelab.errors import BadInput
 from pagelab.lang.declare import Lock, atomic, i8, irqs_off, record, trylock, unlock
 from pagelab.lang.stepped import System, Thread
 from pagelab.lang.stepped_text import BLOCKED, STEPPED
-from pagelab.lang.store_buffer import ENTRIES
+from pagelab.lang.store_buffer import ENTRIES, WORDS
+from pagelab.linux.features import features
+from pagelab.linux.state import machine
 from tests.check import litmus
 from tests.check.lockstep import walk
 
@@ -80,12 +88,12 @@ def random_program(chance: random.Random) -> litmus.Program:
 def test_random_programs_end_as_the_definition_says(tmp_path: Path) -> None:
     chance = random.Random(12)
     differ = 0
-    for number in range(50):
+    for number in range(35):
         program = random_program(chance)
         found = [litmus.found(program, tmp_path / f"{number}_{memory}.py", memory) for memory in ("sc", "tso")]
         assert found == [litmus.defined(program, memory) for memory in ("sc", "tso")], program
         differ += found[0] != found[1]
-    assert differ > 5
+    assert differ > 4
 
 
 def test_threads_of_a_cpu_share_its_buffer(tmp_path: Path) -> None:
@@ -360,3 +368,38 @@ def test_a_store_that_reaches_memory_is_no_preemption() -> None:
     assert schedule is not None
     assert costs(system, initial, schedule)[:2] == (0, 0), "one runs, and its stores reach memory meanwhile"
     assert {thread for thread, _ in schedule.steps} == {0, 2}
+
+
+@pytest.fixture
+def constants() -> Iterator[None]:
+    kept = [(one, dict(vars(one))) for one in (machine, features)]
+    yield
+    for one, values in kept:
+        vars(one).clear()
+        vars(one).update(values)
+
+
+@pytest.mark.usefixtures("constants")
+def test_the_filter_of_a_drain_needs_the_lock_on_x86() -> None:
+    """Until 6.1.104 a drain skipped CPUs whose count read 0.  Whoever frees a page stores the count, then reads high;
+    on x86 a drain may see the old count after it has stored a high that the other did not see."""
+    found = {}
+    for design, memory in (("6.1.97", "sc"), ("6.1.97", "tso"), ("6.1", "tso")):
+        how = How(memory=memory, workers=1)
+        judgement = judge(design, scenario_named("offline-free"), [property_named("stray")], how)
+        found[design, memory] = judgement.verdicts[0].verdict
+        assert judgement.label["memory"] == WORDS[memory]
+    assert found.pop(("6.1.97", "tso")) == "violated"
+    assert set(found.values()) == {"holds"}
+
+
+def test_the_command_takes_the_memory(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    program, *_ = LITMUS["SB"]
+    file = tmp_path / "sb.py"
+    litmus.model(program, file)
+    invariant = "\ndef either() -> bool:\n    return register[0].v + register[1].v >= 0\n"
+    file.write_text(file.read_text() + invariant + "def invariants() -> list:\n    return [either]\n")
+    assert main(["check", str(file), "--json"]) == 0
+    few = json.loads(capsys.readouterr().out)[0]["states"]
+    assert main(["check", str(file), "--json", "--memory", "tso"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["states"] > few
