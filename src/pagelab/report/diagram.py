@@ -104,11 +104,13 @@ class Diagram:
         """All lines, each of at most the width."""
         found = self._head()
         for row in self.rows:
-            if row.first.number - 1 == self.trail.repeats_from:
-                found.append(self._rule("from here on it repeats", "═", "bold magenta"))
             if row.turn:
                 found.append(self._rule(row.turn, "═" if row.preempted else "─", "yellow" if row.preempted else "dim"))
+            if row.first.number - 1 == self.trail.repeats_from:
+                found.append(self._rule("from here on it repeats", "═", "bold magenta"))
             found += self._row(row)
+        if self.trail.repeats_from >= 0:
+            found.append(self._rule(f"and so on, with step {self.trail.repeats_from + 1}", "═", "bold magenta"))
         found += self._legend(self._total() - NUMBER - 1)
         return found
 

@@ -125,12 +125,14 @@ def _steps(number: int, one: dict[str, Any]) -> str:
     )
     lines, before = [], None
     for step in one["steps"]:
-        if step["step"] - 1 == one["repeats_from"]:
-            lines.append(_rule(len(taking_part), "from here on it repeats", "repeats"))
         if step["turn"]:
             lines.append(_rule(len(taking_part), step["turn"], "preempted" if step["preempted"] else "turn"))
+        if step["step"] - 1 == one["repeats_from"]:
+            lines.append(_rule(len(taking_part), "from here on it repeats", "repeats"))
         lines.append(_step(number, one, step, before, taking_part))
         before = step
+    if one["repeats_from"] >= 0:
+        lines.append(_rule(len(taking_part), f"and so on, with step {one['repeats_from'] + 1}", "repeats"))
     return f"""<div class="steps" tabindex="0" aria-label="All steps"><table>
 <thead><tr><th scope="col">step</th>{heads}<th scope="col">what it did</th></tr></thead>
 <tbody>

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from pagelab.report.points import Point, Story
-from pagelab.report.waiting import waiting_story
+from pagelab.report.waiting import going_round, waiting_story
 from pagelab.report.whatif import causes, early, overtaken, seen
 
 if TYPE_CHECKING:
@@ -26,12 +26,13 @@ def story(trail: Trail, words: Words, name: str = "") -> Story:
 
     :param name: of the property that is violated.
     """
-    if trail.kind in ("deadlock", "lasso"):
+    if trail.kind == "deadlock":
         return waiting_story(trail, words)
     points = _Points(trail, words)
     points.collect()
     ordered = tuple(sorted(points.found.values(), key=lambda point: point.step))
-    return Story(ordered, told_in_a_line(trail, ordered, words.conclusion(trail, name)))
+    conclusion = going_round(trail) if trail.kind == "lasso" else words.conclusion(trail, name)
+    return Story(ordered, told_in_a_line(trail, ordered, conclusion))
 
 
 class _Points:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The story of a deadlock, or of a lasso: who waits for what, and who has it."""
+"""The story of a deadlock: who waits for what, and who has it; and the end of that of a lasso: who goes round."""
 
 from __future__ import annotations
 
@@ -23,12 +23,27 @@ def waiting_story(trail: Trail, words: Words) -> Story:
             clause += f", which {trail.who(taken.thread)} has ({taken.number})"
             points[taken.number] = Point(taken.number, taken.thread, "holds", f"took {taken.changes[0].cell}")
         clauses.append(clause)
-    if trail.kind == "lasso":
-        turns = sorted({step.thread for step in trail.steps[trail.repeats_from :]})
-        names = " and ".join(trail.who(thread) for thread in turns)
-        clauses.insert(0, f"from step {trail.repeats_from + 1} on {names} repeat the same steps for ever")
     text = "; ".join(clauses) or "no thread can take a step"
     return Story(tuple(points[number] for number in sorted(points)), f"{text}.")
+
+
+def going_round(trail: Trail) -> str:
+    """Of a run that repeats: who goes round where, and who else does not come to its end."""
+    cycle = trail.steps[trail.repeats_from :]
+    clauses = []
+    for thread, named in enumerate(trail.system.threads):
+        mine = [step for step in cycle if step.thread == thread]
+        waits = {trail.waits(state, thread) for state in trail.states[trail.repeats_from :]}
+        if mine:
+            # The procedure that all of the round is in, not what it calls.
+            calls = [[frame[0] for frame in step.node.frames] for step in mine]
+            inner = [names[0] for names in zip(*calls, strict=False) if len(set(names)) == 1]
+            clauses.append(f"{trail.who(thread)} goes round in {inner[-1] if inner else calls[0][-1]}()")
+        elif not named.daemon and waits != {"has ended"}:
+            why = " and ".join(sorted(waits - {""}))
+            often = "could go on, but never gets its turn" if not why else f"{why} at times, and never gets its turn"
+            clauses.append(f"{trail.who(thread)} {often if '' in waits else why}")
+    return f"from step {trail.repeats_from + 1} on {', '.join(clauses)}"
 
 
 def waiting(trail: Trail) -> list[int]:

@@ -12,10 +12,12 @@ from collections.abc import Callable, Collection, Sequence
 
 from pagelab.lang.graph import Do
 from pagelab.lang.stepped_text import FAULTED, MORE_CHOICES, STEPPED
-from pagelab.report.trail import Cell, Change, Deed, Moved, Read, Trail
+from pagelab.report.trail import NOT_TAKEN, Cell, Change, Deed, Moved, Read, Trail
 
 #: Steps that a thread may take alone to show what it would do, beyond those that it took.
 FURTHER = 24
+#: Steps that each thread that goes round may take to show that it would not.
+ROUNDS = 400
 
 
 # ---- what broke it
@@ -31,12 +33,15 @@ def causes(trail: Trail) -> list[tuple[Moved, tuple[Change, ...]]]:
     def well(changed: Sequence[tuple[Cell, int]]) -> bool:
         if trail.kind == "invariant":
             return trail.holds_with(changed)
+        if trail.kind == "lasso":
+            return _comes_to_its_end(trail, changed)
         return _last_result(trail, changed) in (STEPPED, MORE_CHOICES)
 
     def well_with_another(changed: Sequence[tuple[Cell, int]]) -> bool:
         return any(well([(cell, value)]) for cell, _ in changed for value in trail.values_like(cell))
 
-    before = trail.steps if trail.kind == "invariant" else trail.steps[:-1]
+    ends = {"invariant": len(trail.steps), "lasso": trail.repeats_from}
+    before = trail.steps[: ends.get(trail.kind, len(trail.steps) - 1)]
     found = _causes(trail, before, well) or _causes(trail, before, well_with_another)
     if not found and trail.kind == "fault":
         found = _causes(trail, before, lambda changed: _last_result(trail, changed) < FAULTED)
@@ -56,6 +61,24 @@ def _causes(
             found[step.number] = alone or changes
             settled.update(change.cell for change in found[step.number])
     return [(trail.steps[number - 1], found[number]) for number in sorted(found)]
+
+
+def _comes_to_its_end(trail: Trail, changed: Sequence[tuple[Cell, int]]) -> bool:
+    """Whether the threads that go round would come to their end with other values in some cells."""
+    state = trail.states[trail.repeats_from].copy()
+    for cell, value in changed:
+        state[cell.byte] = value & 255
+    threads = {step.thread for step in trail.steps[trail.repeats_from :]}
+    for _ in range(ROUNDS):
+        results = {thread: trail.system.step(state, thread) for thread in sorted(threads)}
+        if any(result >= FAULTED for result in results.values()):
+            return False
+        waiting = {thread for thread, result in results.items() if result in NOT_TAKEN}
+        if all(trail.system.threads[t].daemon or trail.system.ended(state, t) for t in threads):
+            return True
+        if waiting == threads:
+            return False
+    return False
 
 
 def _last_result(trail: Trail, changed: Sequence[tuple[Cell, int]]) -> int:
