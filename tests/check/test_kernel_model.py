@@ -38,7 +38,7 @@ def test_designs_that_close_the_race(design: str) -> None:
 
 def test_the_race_of_the_mail() -> None:
     judgement = judge("5.9-rc5", RACE)
-    assert [one.property for one in judgement.verdicts if one.verdict == "violated"] == ["stray"]
+    assert [one.property for one in judgement.verdicts if one.verdict == "violated"] == ["P5", "stray"]
     assert judgement.outcome.complete, "it goes on after a violation"
     told = counterexample(judgement, RACE, STRAY, How())
     assert told.raised is None, "a property of states is violated, nothing is raised"

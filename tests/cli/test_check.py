@@ -54,15 +54,20 @@ def test_one_scenario_as_json(run_pagelab: Pagelab) -> None:
     found = documents(done.stdout)
     assert list(found) == [one.name for one in PROPERTIES]
     assert all(set(one) >= CONTRACT for one in found.values())
-    assert {one["verdict"] for name, one in found.items() if name != "stray"} == {"holds"}
+    assert {name for name, one in found.items() if one["verdict"] != "holds"} == {"P5", "stray"}
     stray = found["stray"]
     assert (stray["verdict"], stray["design"], stray["scenario"]) == ("violated", "5.9-rc5", "offline-free")
     assert stray["states"] > 1000
     assert stray["label"]["bounded"].startswith("2 threads on 2 CPUs, 4 pages in 2 pageblocks, batch 1, high 2")
     steps = stray["counterexample"]["steps"]
-    assert all(set(step) == STEP for step in steps)
+    assert all(set(step) == STEP | {"index", "choice"} for step in steps)
     assert [step["step"] for step in steps] == list(range(1, len(steps) + 1))
     assert {step["thread"] for step in steps} >= {"offliner", "freer"}
+    ends = found["P5"]
+    assert ends["label"]["fairness"].startswith("fifo-locks: ")
+    assert ends["fairness_needed"] is None
+    repeating = ends["counterexample"]["steps"][ends["counterexample"]["repeats_from"] :]
+    assert {step["thread"] for step in repeating} == {"offliner"}
 
 
 def test_one_scenario_in_words(run_pagelab: Pagelab) -> None:

@@ -102,7 +102,7 @@ def label_of(scenario: Scenario, outcome: Outcome, memory: str, fairness: str) -
         "bounded": f"{scenario.bounds()}; each thread stays on its CPU",
         "granularity": "each load, store and lock operation of shared state is a step",
         "memory": memory,
-        "fairness": f"{fairness} for P5, none needed for properties of states",
+        "fairness": f"none needed for properties of states; {fairness} for P5",
         "reduction": outcome.reduction,
         "approximation": outcome.odds or "none",
     }
