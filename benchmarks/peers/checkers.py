@@ -162,17 +162,18 @@ def bare_state_bytes(one: Configuration) -> int:
 # ---- SPIN
 
 
-def spin(one: Configuration, *, reduced: bool, asserting: bool = True) -> Run:
+def spin(one: Configuration, *, reduced: bool, asserting: bool = True, optimise: str = "-O2") -> Run:
     """``spin -a``, ``gcc -O2``, ``pan``: every interleaving, or SPIN's defaults (partial order reduction, merging).
 
     :param asserting: False: nothing is asserted, as with ASSERT=0 of the model.
+    :param optimise: what gcc is told.
     """
     with tempfile.TemporaryDirectory(prefix="pan.") as directory:
         where = Path(directory)
         defines = one.defines if asserting else [*one.defines, "-DNOASSERT"]
         plain = [] if reduced else ["-o1", "-o2", "-o3"]
         _, first, _ = timed(["spin", *plain, "-a", *defines, str(PROMELA)], where)
-        flags = ["-O2", "-w", "-DSAFETY", "-DVECTORSZ=4096", f"-DMEMLIM={PAN_MEMORY}"]
+        flags = [optimise, "-w", "-DSAFETY", "-DVECTORSZ=4096", f"-DMEMLIM={PAN_MEMORY}"]
         flags += [] if reduced else ["-DNOREDUCE"]
         _, second, _ = timed(["gcc", *flags, "-o", "pan", "pan.c"], where)
         depth = DEPTH
