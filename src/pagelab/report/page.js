@@ -80,6 +80,11 @@ function pointAfter(one, k) {
   return found ? found.step : one.steps.length;
 }
 
+/** One step on; after the last step of a run that goes round comes the first of the round. */
+function stepAfter(one, k) {
+  return k === one.steps.length && one.repeats_from >= 0 ? one.repeats_from + 1 : k + 1;
+}
+
 function makeControls(one) {
   const last = one.steps.length;
   const slider = el("input", { type: "range", min: 0, max: last, value: 0, "aria-label": "step", list: null });
@@ -92,7 +97,7 @@ function makeControls(one) {
     button("●◀", "step before that matters (p)", () => go(now.case, pointBefore(one, now.step))),
     button("◀", "one step back (←)", () => go(now.case, now.step - 1)),
     slider,
-    button("▶", "one step on (→)", () => go(now.case, now.step + 1)),
+    button("▶", "one step on (→)", () => go(now.case, stepAfter(one, now.step))),
     button("▶●", "next step that matters (n)", () => go(now.case, pointAfter(one, now.step))),
     button("▶|", "last state", () => go(now.case, last)),
     said,
@@ -174,7 +179,7 @@ function onKey(event) {
   const one = cases[now.case];
   const to = {
     ArrowLeft: now.step - 1,
-    ArrowRight: now.step + 1,
+    ArrowRight: stepAfter(one, now.step),
     p: pointBefore(one, now.step),
     n: pointAfter(one, now.step),
   }[event.key];

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from pagelab.report.points import Point, Story
 from pagelab.report.waiting import going_round, waiting_story
-from pagelab.report.whatif import causes, early, overtaken, seen
+from pagelab.report.whatif import causes, early, overtaken, seen, wrong_values
 
 if TYPE_CHECKING:
     from pagelab.report.trail import Change, Moved, Trail
@@ -87,7 +87,7 @@ class _Points:
 
     def collect(self) -> None:
         """All points."""
-        reads = self._stale()
+        reads = self._stale() or self._stale_otherwise()
         self._early({step for step, _ in reads})
         if not self.found:
             self._seen()
@@ -105,7 +105,7 @@ class _Points:
         return [*acts, (self.trail.steps[-1], ())] if self.trail.kind == "fault" else acts
 
     def _stale(self) -> set[tuple[int, int]]:
-        """Stale reads, of each cell the last before an act; gives step and cell of each.
+        """Stale reads, of each cell the last before an act; gives step and byte of each.
 
         Only who is part of the story counts as overtaking; if nobody is, anybody does.
         """
@@ -126,6 +126,19 @@ class _Points:
             change = next(change for change in over.changes if change.cell is read.cell)
             self.add_change(over, "overtakes", change, step.number)
         return {(step.number, read.cell.byte) for step, read, _ in last.values()}
+
+    def _stale_otherwise(self) -> set[tuple[int, int]]:
+        """Where no read was stale before what broke it: before stores of what should have been something else."""
+        kept = self.breaks
+        told = {change.cell for _, changes in [*self.breaks, *self.promises] for change in changes}
+        others = [(step, [c for c in changes if c.cell not in told]) for step, changes in wrong_values(self.trail)]
+        fitting = [(step, changes) for step, changes in others if changes and not self.words.gates(changes[0].cell)]
+        self.breaks = [*kept, *fitting]
+        self.guilty |= self._threads(fitting)
+        found = self._stale()
+        if not found:
+            self.breaks = kept
+        return found
 
     def _early(self, told: set[int]) -> None:
         """Decisions that came too early, each in its own words once."""

@@ -67,7 +67,7 @@ class Read(NamedTuple):
 class Moved:
     """One step: what the teller says of it, the node of the program, what was read and changed.
 
-    ``puts``: what went into a store buffer and is not in memory yet.
+    ``puts``: what went into a store buffer and is not in memory yet; ``same``: a store that changed nothing.
     ``switch``: whether another thread took the step before; ``wait``: "" if that one could have gone on, otherwise why
     it could not: "has ended", or "waits for ...".
     """
@@ -79,6 +79,7 @@ class Moved:
     reads: tuple[Read, ...]
     changes: tuple[Change, ...]
     puts: tuple[Change, ...]
+    same: tuple[Change, ...]
     fault: str
     switch: bool
     wait: str
@@ -124,6 +125,7 @@ class Trail:
                 self._reads(node, thread, before),
                 self._changes(before, after),
                 self._puts(node, thread, before, after),
+                self._same(node, thread, before, after),
                 self.system.faults[result - FAULTED].what if result >= FAULTED else "",
                 last != thread,
                 self.waits(before, last) if last != thread else "",
@@ -179,6 +181,16 @@ class Trail:
             return ()
         return (Change(cell, self.seen(cell, thread, before), self.seen(cell, thread, after)),)
 
+    def _same(
+        self, node: FlatNode, thread: int, before: npt.NDArray[np.uint8], after: npt.NDArray[np.uint8]
+    ) -> tuple[Change, ...]:
+        if node.do is not Do.STORE or node.place is None or self._puts(node, thread, before, after):
+            return ()
+        cell = self.cell_at(node.place, thread, before)
+        if cell is None or before[cell.byte] != after[cell.byte]:
+            return ()
+        return (Change(cell, _signed(before[cell.byte]), _signed(after[cell.byte])),)
+
     def put(self, step: Moved, cell: Cell) -> Moved | None:
         """Of a step that writes a store buffer back: the step that put there what reaches a cell now."""
         if step.node.do is not Do.WRITE_BACK:
@@ -209,9 +221,10 @@ class Trail:
         )
 
     def values_like(self, cell: Cell) -> list[int]:
-        """Values that a field has in any row and any state."""
+        """Values that a field has in any row and any state, and the next ones."""
         alike = [one.byte for one in self.cells.values() if (one.table, one.field) == (cell.table, cell.field)]
-        return sorted({_signed(state[byte]) for state in self.states for byte in alike})
+        found = {_signed(state[byte]) for state in self.states for byte in alike}
+        return sorted({value + more for value in found for more in ((-1, 0, 1) if cell.kind == "int" else (0,))})
 
     # ---- threads
 

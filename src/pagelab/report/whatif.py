@@ -26,36 +26,54 @@ ROUNDS = 400
 def causes(trail: Trail) -> list[tuple[Moved, tuple[Change, ...]]]:
     """The steps without whose changes the end would be well; for each cell the last such step.
 
-    If there are none: the last changes of cells that another value would have made well; if there are none of those,
+    If there are none: the last stores to cells that another value would have made well; if there are none of those,
     and a step fails: the changes without which it could not have been taken.
     """
-
-    def well(changed: Sequence[tuple[Cell, int]]) -> bool:
-        if trail.kind == "invariant":
-            return trail.holds_with(changed)
-        if trail.kind == "lasso":
-            return _comes_to_its_end(trail, changed)
-        return _last_result(trail, changed) in (STEPPED, MORE_CHOICES)
-
-    def well_with_another(changed: Sequence[tuple[Cell, int]]) -> bool:
-        return any(well([(cell, value)]) for cell, _ in changed for value in trail.values_like(cell))
-
-    ends = {"invariant": len(trail.steps), "lasso": trail.repeats_from}
-    before = trail.steps[: ends.get(trail.kind, len(trail.steps) - 1)]
-    found = _causes(trail, before, well) or _causes(trail, before, well_with_another)
+    found = _causes(trail, changes_of, lambda changed: _well(trail, changed)) or wrong_values(trail)
     if not found and trail.kind == "fault":
-        found = _causes(trail, before, lambda changed: _last_result(trail, changed) < FAULTED)
+        found = _causes(trail, changes_of, lambda changed: _last_result(trail, changed) < FAULTED)
     return found
 
 
+def wrong_values(trail: Trail) -> list[tuple[Moved, tuple[Change, ...]]]:
+    """The last stores to cells that another value would have made well, also where they changed nothing."""
+
+    def well_with_another(changed: Sequence[tuple[Cell, int]]) -> bool:
+        return any(_well(trail, [(cell, value)]) for cell, _ in changed for value in trail.values_like(cell))
+
+    return _causes(trail, stores_of, well_with_another)
+
+
+def _well(trail: Trail, changed: Sequence[tuple[Cell, int]]) -> bool:
+    """Whether the end would be well with other values in some cells."""
+    if trail.kind == "invariant":
+        return trail.holds_with(changed)
+    if trail.kind == "lasso":
+        return _comes_to_its_end(trail, changed)
+    return _last_result(trail, changed) in (STEPPED, MORE_CHOICES)
+
+
+def changes_of(step: Moved) -> tuple[Change, ...]:
+    """What a step changed."""
+    return step.changes
+
+
+def stores_of(step: Moved) -> tuple[Change, ...]:
+    """What a step stored, also what was there already."""
+    return step.changes or step.same
+
+
 def _causes(
-    trail: Trail, steps: Sequence[Moved], well: Callable[[Sequence[tuple[Cell, int]]], bool]
+    trail: Trail,
+    done: Callable[[Moved], tuple[Change, ...]],
+    well: Callable[[Sequence[tuple[Cell, int]]], bool],
 ) -> list[tuple[Moved, tuple[Change, ...]]]:
-    """``well``: whether the end would be well with other values in some cells."""
+    """The last steps that did what, with other values, would have made the end well."""
+    ends = {"invariant": len(trail.steps), "lasso": trail.repeats_from}
     found: dict[int, tuple[Change, ...]] = {}
     settled: set[Cell] = set()
-    for step in reversed(steps):
-        changes = tuple(change for change in step.changes if change.cell not in settled)
+    for step in reversed(trail.steps[: ends.get(trail.kind, len(trail.steps) - 1)]):
+        changes = tuple(change for change in done(step) if change.cell not in settled)
         if changes and well([(change.cell, change.old) for change in changes]):
             alone = tuple(change for change in changes if well([(change.cell, change.old)]))
             found[step.number] = alone or changes
@@ -117,9 +135,12 @@ def overtaken(trail: Trail, act: Moved, changes: Sequence[Change]) -> list[tuple
 
 
 def possible_reads(trail: Trail, step: Moved, until: int) -> list[Read]:
-    """What a step reads; a section that is one step may read whatever others change later."""
+    """What a step reads; a section that is one step may read whatever others change later.
+
+    A lock that was found free was taken in the same step: that is never stale.
+    """
     if step.node.do is not Do.ATOMIC:
-        return [read for read in step.reads if read.cell.kind != "irqs"]
+        return [read for read in step.reads if read.cell.kind != "lock" or read.value]
     later = {
         change.cell
         for other in trail.steps[step.number : until]
