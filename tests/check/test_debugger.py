@@ -6,8 +6,6 @@ from __future__ import annotations
 import io
 import re
 
-import pytest
-
 from pagelab.check.counterexample import Told
 from pagelab.check.debugger import debug_last_step
 from pagelab.lang.stepped import Thread
@@ -71,11 +69,18 @@ def test_a_deadlock_can_be_looked_at() -> None:
     assert said.count("second_then_first:") >= 1
 
 
-@pytest.mark.parametrize("memory", ["sc", "tso"])
-def test_the_command_stops_in_the_source_of_the_kernel_model(run_pagelab: Pagelab, memory: str) -> None:
-    done = run_pagelab(
-        "check", "5.9-rc5", "--scenario", "offline-free", "--property", "stray", "--memory", memory, "--pdb"
-    )  # fmt: skip
+def test_store_buffers_are_threads_too() -> None:
+    threads = [
+        Thread("left", models.store_left_read_right, cpu=0),
+        Thread("right", models.store_right_read_left, cpu=1),
+    ]
+    said = session(tiny_case(threads, [models.one_saw_the_other], 2, "tso")[0], "threads", "n", "q")
+    assert "store buffer of CPU 0 (CPU 0): write_back" in said or "store buffer of CPU 0 (CPU 0): store_buffer" in said
+    assert "The last step is taken: one_saw_the_other() does not hold" in said
+
+
+def test_the_command_stops_in_the_source_of_the_kernel_model(run_pagelab: Pagelab) -> None:
+    done = run_pagelab("check", "5.9-rc5", "--scenario", "offline-free", "--property", "stray", "--pdb")
     assert done.returncode == 1, done.stderr
     assert "Before the last step" in done.stdout
     assert "linux/pcp.py" in done.stdout

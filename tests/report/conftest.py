@@ -57,3 +57,9 @@ def tiny_case(
 def race(constants: None) -> tuple[Told, Case]:
     """The race of the mail."""
     return kernel_case("5.9-rc5", "offline-free", "stray")
+
+
+@pytest.fixture(scope="package")
+def endless(constants: None) -> tuple[Told, Case]:
+    """What the race leads to: offlining goes round for ever."""
+    return kernel_case("5.9-rc5", "offline-free", "P5")

@@ -22,7 +22,7 @@ from pagelab.report.page import page, write_page
 from pagelab.report.page_data import data_of
 from tests.conftest import Pagelab
 from tests.report import models
-from tests.report.conftest import kernel_case, tiny_case
+from tests.report.conftest import tiny_case
 
 VOID = {"meta", "br", "link", "input", "hr", "img"}
 NASTY = "</script><script>alert('x')</script>&<b>"
@@ -166,8 +166,8 @@ def test_several_counterexamples_share_a_page(race: tuple[Told, Case]) -> None:
     assert "2 counterexamples" in reader.text
 
 
-def test_a_run_that_goes_round_says_from_where() -> None:
-    told, case = kernel_case("5.9-rc5", "offline-free", "P5")
+def test_a_run_that_goes_round_says_from_where(endless: tuple[Told, Case]) -> None:
+    told, case = endless
     text = page([case])
     assert data_in(text)[0]["repeats_from"] == told.repeats_from
     assert data_in(text)[0]["states"][-1] == data_in(text)[0]["states"][told.repeats_from]

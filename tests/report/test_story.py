@@ -47,8 +47,8 @@ def test_a_page_on_the_pcplists_of_a_cpu_that_goes_offline() -> None:
     assert text.endswith("in an isolated pageblock.")
 
 
-def test_offlining_that_never_ends_has_the_same_story() -> None:
-    told, case = kernel_case("5.9-rc5", "offline-free", "P5")
+def test_offlining_that_never_ends_has_the_same_story(endless: tuple[Told, Case]) -> None:
+    told, case = endless
     assert case.trail.kind == "lasso"
     assert "skipped CPU 1 in the drain as pcp[1].count read 0" in case.story.text
     assert case.story.text.endswith(f": from step {told.repeats_from + 1} on CPU 0 goes round in offline_isolated().")

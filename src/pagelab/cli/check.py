@@ -110,6 +110,10 @@ def main(args: argparse.Namespace) -> int:
     :raises BadInput: for a model that cannot be explored.
     """
     how = how_of(args)
+    if args.html:
+        from pagelab.report.page import check_path
+
+        check_path(Path(args.html))
     if args.target and (args.target.endswith(".py") or Path(args.target).is_file()):
         return check_file(args, how)
     from pagelab.cli import check_designs

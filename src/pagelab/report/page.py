@@ -49,17 +49,28 @@ def page_of(data: Sequence[dict[str, Any]]) -> str:
     )
 
 
-def write_page(path: Path, text: str) -> None:
-    """Write a file so that at no time there is half of it.
+def check_path(path: Path) -> None:
+    """Find out early what can be known early.
 
-    :raises BadInput: if there is no such directory, or it must not be written to.
-    :raises MissingTool: if the disk is full.
+    :raises BadInput: if no file can be written there.
     """
     folder = path.parent
     if not folder.is_dir():
         raise BadInput(f"{path}: there is no directory {folder}", "create it first")
     if path.is_dir():
         raise BadInput(f"{path}: this is a directory", "name a file in it")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise BadInput(f"{path}: it must not be written", "name a file in a directory of your own")
+
+
+def write_page(path: Path, text: str) -> None:
+    """Write a file so that at no time there is half of it.
+
+    :raises BadInput: if there is no such directory, or it must not be written to.
+    :raises MissingTool: if the disk is full.
+    """
+    check_path(path)
+    folder = path.parent
     temporary = ""
     try:
         with tempfile.NamedTemporaryFile(
