@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
@@ -61,13 +62,16 @@ class Table:
         self.console.print(text, soft_wrap=True)
 
 
-def violations(some: Iterable[Done]) -> list[str]:
-    """What is violated, property by property, with the command that shows it: of each design the first scenario."""
+def violations(some: Iterable[Done], called: str = "") -> list[str]:
+    """What is violated, property by property, with the command that shows it: of each design the first scenario.
+
+    :param called: what the command line calls the scenario, if there is only one and it is not its name.
+    """
     found: dict[str, dict[str, list[tuple[int, str, Verdict]]]] = {}
     for done in some:
         for verdict in done.judgement.verdicts:
             if verdict.schedule is not None:
-                one = (len(verdict.schedule.steps), done.task.scenario.name, verdict)
+                one = (len(verdict.schedule.steps), shlex.quote(called or done.task.scenario.name), verdict)
                 found.setdefault(verdict.property, {}).setdefault(done.task.design, []).append(one)
     lines = []
     for name, designs in found.items():

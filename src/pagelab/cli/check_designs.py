@@ -129,7 +129,7 @@ def check_table(args: argparse.Namespace, how: How) -> int:
     if args.json:
         print_json([document for done in run.done for document in documents_of(done)])
     else:
-        first = run.summary(one_design=len(designs) == 1)
+        first = run.summary(one_design=len(designs) == 1, called=args.scenario or "")
         if args.pdb and first is not None:
             counterexamples.debug(first)
     if args.html:
@@ -189,7 +189,7 @@ class TableRun:
         self.table.row(done)
         self.console.file.flush()
 
-    def summary(self, *, one_design: bool) -> Told | None:
+    def summary(self, *, one_design: bool, called: str = "") -> Told | None:
         """What the symbols mean, what the verdicts rest on, each violation with its command; one of them in full."""
         console = self.console
         assert console is not None
@@ -206,7 +206,7 @@ class TableRun:
             )
         if self.interrupted:
             console.print(f"[yellow]interrupted[/]: {len(self.done)} of {len(self.tasks)} were done", soft_wrap=True)
-        lines = violations(self.done)
+        lines = violations(self.done, called)
         if lines:
             console.print()
         for line in lines:
