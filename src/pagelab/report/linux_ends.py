@@ -111,13 +111,11 @@ def _restored(view: View) -> str:
     return f"{', '.join(wrong)}, and the zone's are {high} and {batch}" if wrong else ""
 
 
-def _on_one_free_list(view: View) -> str:
-    listed = [page for _, _, page in view.free_lists()]
-    return _on_one(listed, view, BUDDY, "free list")
-
-
-def _on_one_pcplist(view: View) -> str:
-    return _on_one([page for _, page in view.listed()], view, ON_PCPLIST, "pcplist")
+def _on_one_list(view: View) -> str:
+    free = [page for _, _, page in view.free_lists()]
+    wrong = _on_one(free, view, BUDDY, "free list")
+    wrong = wrong or _on_one([page for _, page in view.listed()], view, ON_PCPLIST, "pcplist")
+    return wrong or "a list is not linked as it should be"
 
 
 def _on_one(listed: list[int], view: View, state: int, what: str) -> str:
@@ -127,13 +125,12 @@ def _on_one(listed: list[int], view: View, state: int, what: str) -> str:
             return f"page {page} is on {times} {what}s"
         if times != (view.get(mem_map, "state", page) == state):
             return f"page {page} is on {'a' if times else 'no'} {what}, and its state says otherwise"
-    return f"a {what} is not linked as it should be"
+    return ""
 
 
 ENDS: Mapping[str, Callable[[View], str]] = {
     "stray": _stray,
-    "P1-buddy": _on_one_free_list,
-    "P1-pcp": _on_one_pcplist,
+    "P1": _on_one_list,
     "P2": _free_pages_counted,
     "P3": _pcp_counted,
     "P6": _disabled_not_empty,

@@ -47,18 +47,24 @@ class _Points:
         self.guilty = self.culprits | self._threads(self.promises)
         if trail.kind == "fault":
             self.guilty.add(trail.steps[-1].thread)
+        if trail.kind == "lasso":
+            self.guilty |= {step.thread for step in trail.steps[trail.repeats_from :]}
 
     def _causes(self) -> tuple[list[tuple[Moved, list[Change]]], list[tuple[Moved, list[Change]]]]:
         """What broke it, and where it was relied on.  That it was time to look is told if nothing else is."""
         every = causes(self.trail)
-        told = [(step, [c for c in changes if not self.words.gates(c.cell)]) for step, changes in every]
-        told = [(step, changes) for step, changes in told if changes] or [(step, list(some)) for step, some in every]
+        told = self._not_gates(every) or self._not_gates(wrong_values(self.trail))
+        told = told or [(step, list(changes)) for step, changes in every]
 
         def of_kind(promised: bool) -> list[tuple[Moved, list[Change]]]:
             of_each = [(step, [c for c in some if self.words.promises(c.cell) is promised]) for step, some in told]
             return [(step, some) for step, some in of_each if some]
 
         return of_kind(False), of_kind(True)
+
+    def _not_gates(self, every: Sequence[tuple[Moved, Sequence[Change]]]) -> list[tuple[Moved, list[Change]]]:
+        told = [(step, [c for c in changes if not self.words.gates(c.cell)]) for step, changes in every]
+        return [(step, changes) for step, changes in told if changes]
 
     def _threads(self, causes_of_it: Sequence[tuple[Moved, Sequence[Change]]]) -> set[int]:
         """Who made changes, and store buffers that were in between."""
@@ -132,7 +138,7 @@ class _Points:
         kept = self.breaks
         told = {change.cell for _, changes in [*self.breaks, *self.promises] for change in changes}
         others = [(step, [c for c in changes if c.cell not in told]) for step, changes in wrong_values(self.trail)]
-        fitting = [(step, changes) for step, changes in others if changes and not self.words.gates(changes[0].cell)]
+        fitting = self._not_gates(others)
         self.breaks = [*kept, *fitting]
         self.guilty |= self._threads(fitting)
         found = self._stale()
@@ -141,10 +147,10 @@ class _Points:
         return found
 
     def _early(self, told: set[int]) -> None:
-        """Decisions that came too early, each in its own words once."""
+        """Decisions that came too early, each in its own words once; before a failure anybody's, else of the guilty."""
         last = {}
         for step, read, later in early(self.trail, self.culprits or self.guilty, self._acts()):
-            if (step.number) not in told:
+            if step.number not in told and (step.thread in self.guilty or self.trail.kind == "fault"):
                 last[self.words.decided(step, read)] = (step, read, later)
         for said, (step, read, later) in list(last.items())[-MOST:]:
             self.add(step, "early", said, later.number)

@@ -233,7 +233,7 @@ def _looks_again(trail: Trail, step: Moved, cell: Cell, after: int) -> bool:
 
 
 def seen(trail: Trail, act: Moved, changes: Sequence[Change]) -> list[tuple[Moved, Read, Moved]]:
-    """Reads of what another thread had written, without which the reader would have acted otherwise, and the write."""
+    """Reads of what another thread had written, and the write: without it the reader would have taken another way."""
     found = []
     mine = [step for step in trail.steps[: act.number] if step.thread == act.thread]
     for number, step in enumerate(mine):
@@ -242,7 +242,9 @@ def seen(trail: Trail, act: Moved, changes: Sequence[Change]) -> list[tuple[Move
             if before is None or read.cell.kind == "lock":
                 continue
             old = next(change.old for change in before.changes if change.cell is read.cell)
-            if _acts_otherwise(trail, step, read.cell, old, len(mine) - number + 1, changes):
+            if would_go_elsewhere(trail, step, read.cell, old) and _acts_otherwise(
+                trail, step, read.cell, old, len(mine) - number + 1, changes
+            ):
                 found.append((step, read, before))
     return found
 
