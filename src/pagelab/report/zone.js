@@ -60,7 +60,7 @@ function aboutPage(view, page, listed) {
     case "ALLOCATED":
       return ["in use" + order("compound_order"), get("movable") ? "movable" : "unmovable"];
     case "IN_FLIGHT":
-      return ["in flight", on ? `listed, ${on}` : "on no list"];
+      return ["in flight", on ? `${on}'s list` : "on no list"];
     case "OFFLINE":
       return ["offline", ""];
     default:
