@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from pagelab.lang.declare import Lock, atomic, i8, irqs_off, record, wait_until
+from pagelab.lang.declare import Lock, atomic, held, i8, irqs_off, record, wait_until
 
 
 class Shared:
@@ -83,3 +83,14 @@ def wait_for_value() -> None:
 
 def value_is_small() -> bool:
     return shared.value < 2
+
+
+def miscount() -> None:
+    """The sum is wrong by one; nobody looks before the lock is given back."""
+    with shared.first:
+        shared.value += 1
+        shared.other += 2
+
+
+def sums_are_equal() -> bool:
+    return held(shared.first) or shared.value == shared.other

@@ -64,6 +64,12 @@ def test_a_lost_update() -> None:
     assert case.story.text.endswith(": nothing_is_lost() does not hold.")
 
 
+def test_that_it_was_time_to_look_is_not_worth_telling() -> None:
+    case = tiny_case([Thread("counter", models.miscount, cpu=0)], [models.sums_are_equal], 1)[1]
+    assert case.trail.steps[-1].changes[0].cell.kind == "lock"
+    assert [point.words for point in told_by(case, "breaks")] == ["set shared.value to 1", "set shared.other to 2"]
+
+
 def test_a_deadlock_names_who_has_what() -> None:
     threads = [Thread("one", models.first_then_second), Thread("two", models.second_then_first)]
     case = tiny_case(threads)[1]
