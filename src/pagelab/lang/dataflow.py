@@ -33,19 +33,22 @@ def check_assigned(procedure: Procedure) -> tuple[str, int] | None:
     """A local that some path uses before assigning it, with the line of the use; None if there is none."""
     if procedure.entry is None:
         return None
-    known: dict[int, frozenset[str]] = {id(procedure.entry): frozenset(procedure.params)}
+    bit = {name: 1 << i for i, name in enumerate(procedure.locals())}  # parameters first
+    known = {id(procedure.entry): (1 << len(procedure.params)) - 1}
     todo = [procedure.entry]
     while todo:
         node = todo.pop()
-        after = known[id(node)] | {node.local} if node.local else known[id(node)]
-        for successor in node.successors():
-            before = known.get(id(successor))
-            now = after if before is None else before & after
+        after = known[id(node)] | bit.get(node.local, 0)
+        for successor in (node.then, node.other):
+            if successor is None:
+                continue
+            before = known.get(id(successor), -1)
+            now = before & after
             if now != before:
                 known[id(successor)] = now
                 todo.append(successor)
     for node in procedure.nodes:
         for name in node.uses():
-            if name not in known[id(node)]:
+            if not known[id(node)] & bit.get(name, 0):
                 return name, node.line
     return None

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from pagelab.lang.graph import SHARED, Do, Expr, Node, Op, Place, Procedure, locals_of_all, operation
+from pagelab.lang.graph import SHARED, Do, Expr, Node, Op, Place, Procedure, locals_of, operation
 from pagelab.lang.irqs import fold_irqs
 
 #: A place in the source: procedure, file, line.
@@ -49,9 +49,9 @@ class FlatNode:
         if self.other is not None:
             yield self.other
 
-    def uses(self) -> Iterator[str]:
+    def uses(self) -> list[str]:
         """Names of the locals that this node reads."""
-        return locals_of_all(self.value, *self.args, *(self.place.indices if self.place is not None else ()))
+        return locals_of(self.value, *self.args, *(self.place.indices if self.place is not None else ()))
 
 
 def substitute(e: Expr, names: Mapping[str, Expr]) -> Expr:
@@ -78,6 +78,7 @@ class Flattener:
         self, procedure: Procedure, args: tuple[int, ...], result: str = "", *, interrupt: bool = False
     ) -> None:
         self.instances = 0
+        self._assigned: dict[Procedure, tuple[set[str], list[Node]]] = {}
         self.end = FlatNode(Do.RETURN, ((procedure.name, procedure.file, procedure.line),), begins_step=True)
         self.entry = _skip(self.expand(procedure, args, (), None, result, self.end))
         self.reachable()
@@ -103,7 +104,7 @@ class Flattener:
         """
         self.instances += 1
         number = self.instances
-        assigned = {node.local for node in procedure.nodes if node.local}
+        assigned, once = self._assignments(procedure)
         names: dict[str, Expr] = {name: f"{name}#{number}" for name in procedure.locals()}
         here = (*frames, (procedure.name, procedure.file, procedure.line))
         first = last = FlatNode(Do.SET, here)
@@ -114,7 +115,11 @@ class Flattener:
             else:
                 last.then = FlatNode(Do.SET, here, local=f"{name}#{number}", value=arg)
                 last = last.then
-        self.propagate(procedure, names, number)
+        # Locals that are assigned once, and a constant, are replaced by it: the limit of a loop, for example.
+        for node in once:
+            value = substitute(node.value, names)
+            if isinstance(value, int) and names[node.local] == f"{node.local}#{number}":
+                names[node.local] = value
         copies: dict[int, FlatNode] = {}
         todo: list[tuple[Node, FlatNode]] = []
 
@@ -127,15 +132,17 @@ class Flattener:
             assert node is not None, f"{procedure.name}: an edge leads nowhere"
             if id(node) not in copies:
                 inside = node.within_step or (around is not None and around.within_step)
+                place = node.place
+                if place is not None and place.indices:
+                    place = place._replace(indices=tuple([substitute(index, names) for index in place.indices]))
                 copies[id(node)] = FlatNode(
                     node.do,
                     (*frames, (procedure.name, procedure.file, node.line)),
                     begins_step=node.do in SHARED and not inside,
                     local=_target(names, node.local),
                     value=substitute(node.value, names),
-                    place=node.place
-                    and node.place._replace(indices=tuple(substitute(index, names) for index in node.place.indices)),
-                    args=tuple(substitute(arg, names) for arg in node.args),
+                    place=place,
+                    args=tuple([substitute(arg, names) for arg in node.args]),
                     text=node.text,
                     section=node.section,
                 )
@@ -164,18 +171,16 @@ class Flattener:
                     made.other = copy(node.other)
         return first
 
-    @staticmethod
-    def propagate(procedure: Procedure, names: dict[str, Expr], number: int) -> None:
-        """Replace locals that are assigned once, and a constant: the limit of a loop, for example."""
-        times: dict[str, int] = {}
-        for node in procedure.nodes:
-            if node.local:
-                times[node.local] = times.get(node.local, 0) + 1
-        for node in procedure.nodes:
-            if node.do is Do.SET and times.get(node.local) == 1 and node.local not in procedure.params:
-                value = substitute(node.value, names)
-                if isinstance(value, int) and names[node.local] == f"{node.local}#{number}":
-                    names[node.local] = value
+    def _assignments(self, procedure: Procedure) -> tuple[set[str], list[Node]]:
+        """The locals that a procedure assigns; the nodes that set one which no other assigns, and no caller gives."""
+        if procedure not in self._assigned:
+            times: dict[str, int] = dict.fromkeys(procedure.params, 1)
+            for node in procedure.nodes:
+                if node.local:
+                    times[node.local] = times.get(node.local, 0) + 1
+            once = [node for node in procedure.nodes if node.do is Do.SET and times.get(node.local) == 1]
+            self._assigned[procedure] = {node.local for node in procedure.nodes if node.local}, once
+        return self._assigned[procedure]
 
     def reachable(self) -> list[FlatNode]:
         """All nodes that can be reached, without the empty ones, numbered."""
@@ -186,9 +191,12 @@ class Flattener:
             if id(node) in reached:
                 continue
             reached[id(node)] = node
-            node.then = node.then and _skip(node.then)
-            node.other = node.other and _skip(node.other)
-            todo.extend(node.successors())
+            if node.then is not None:
+                node.then = _skip(node.then)
+                todo.append(node.then)
+            if node.other is not None:
+                node.other = _skip(node.other)
+                todo.append(node.other)
         for number, node in enumerate(reached.values()):
             node.id = number
         return list(reached.values())

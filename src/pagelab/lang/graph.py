@@ -111,9 +111,9 @@ class Node:
         if self.other is not None:
             yield self.other
 
-    def uses(self) -> Iterator[str]:
+    def uses(self) -> list[str]:
         """Names of the locals that this node reads."""
-        return locals_of_all(self.value, *self.args, *(self.place.indices if self.place is not None else ()))
+        return locals_of(self.value, *self.args, *(self.place.indices if self.place is not None else ()))
 
 
 @dataclass(slots=True, eq=False)
@@ -136,19 +136,15 @@ class Procedure:
         return list(names)
 
 
-def locals_of(expr: Expr) -> Iterator[str]:
-    """Names of the locals in an expression."""
-    if isinstance(expr, str):
-        yield expr
-    elif isinstance(expr, Op):
-        yield from locals_of(expr.a)
-        yield from locals_of(expr.b)
-
-
-def locals_of_all(*expressions: Expr) -> Iterator[str]:
+def locals_of(*expressions: Expr) -> list[str]:
     """Names of the locals in expressions."""
+    found = []
     for expression in expressions:
-        yield from locals_of(expression)
+        if isinstance(expression, str):
+            found.append(expression)
+        elif isinstance(expression, Op):
+            found += locals_of(expression.a, expression.b)
+    return found
 
 
 FOLD: Mapping[str, Callable[[int, int], int]] = {

@@ -50,8 +50,9 @@ class Emitter(ABC):
 
     def value(self, text: str) -> str:
         self.count += 1
-        self.emit(f"%v{self.count} = {text}")
-        return f"%v{self.count}"
+        register = f"%v{self.count}"
+        self.lines.append(f"  {register} = {text}")
+        return register
 
     def fault_unless(self, condition: str, what: str, value: str = "0", bound: str = "0") -> None:
         """Go on if the i1 holds; otherwise report and leave the function."""

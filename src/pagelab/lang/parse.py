@@ -282,5 +282,19 @@ class _Parser(Expressions):
 
 
 def _assigned(tree: ast.FunctionDef) -> set[str]:
-    """Names that a function assigns, which makes them its locals."""
-    return {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+    """Names that a function assigns, which makes them its locals.  Nothing but a statement assigns in the language."""
+    found: set[str] = set()
+    todo: list[ast.stmt] = list(tree.body)
+    while todo:
+        s = todo.pop()
+        targets: list[ast.expr] = []
+        if isinstance(s, ast.Assign):
+            targets = s.targets
+        elif isinstance(s, ast.AugAssign | ast.AnnAssign | ast.For):
+            targets = [s.target]
+        found.update(target.id for target in targets if isinstance(target, ast.Name))
+        if isinstance(s, ast.If | ast.For | ast.While):
+            todo += s.body + s.orelse
+        elif isinstance(s, ast.With):
+            todo += s.body
+    return found

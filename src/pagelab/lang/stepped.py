@@ -94,7 +94,8 @@ class System:
     ) -> None:
         self.threads = list(threads)
         self.invariants = list(invariants)
-        graphs = parse([*(t.function for t in threads), *invariants, store_buffer])
+        buffered = [] if memory == "sc" else [store_buffer]
+        graphs = parse([*(t.function for t in threads), *invariants, *buffered])
         self.checked = [Flattener(graphs[f], (), result=_RETURNED) for f in invariants]
         self.programs = [Flattener(graphs[t.function], t.args, interrupt=t.interrupt) for t in threads]
         self.exclusive_cpus = exclusive_cpus
@@ -102,7 +103,7 @@ class System:
         if memory not in MEMORY_WORDS:
             raise BadInput(f"there is no memory model {memory!r}", f"there are {', '.join(MEMORY_WORDS)}")
         self.memory = memory
-        owned = self._add_buffers(graphs[store_buffer])
+        owned = self._add_buffers(graphs.get(store_buffer))
         self.slots = [Slots(program) for program in self.programs]
         touched = tables_of(graphs.values()) | {table_of(t) for t in tables}
         widths = {(t.name, name): 1 for t in touched for name in t.fields}
@@ -135,9 +136,9 @@ class System:
                 )
         return [ANYWHERE for _ in self.threads]
 
-    def _add_buffers(self, program: Procedure) -> list[Buffer | None]:
-        """The buffer of each thread, and a daemon for each buffer."""
-        if self.memory == "sc":
+    def _add_buffers(self, program: Procedure | None) -> list[Buffer | None]:
+        """The buffer of each thread, and a daemon for each buffer; their program is there if there are any."""
+        if program is None:
             return [None for _ in self.threads]
         owned = buffers_of(self.threads, self.programs)
         for buffer in sorted({buffer for buffer in owned if buffer is not None}):

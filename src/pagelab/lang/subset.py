@@ -22,18 +22,29 @@ class SubsetError(SyntaxError):
 
 
 @functools.lru_cache(maxsize=256)
-def _functions_of_file(file: str, text: str) -> dict[int, ast.FunctionDef]:
-    """Function definitions by the line of their ``def`` or first decorator."""
-    found = {}
-    todo: list[ast.AST] = [ast.parse(text, file)]
+def _tree(file: str, text: str) -> ast.Module:
+    return ast.parse(text, file)
+
+
+def _first_line(node: ast.stmt) -> int:
+    """The line of a statement, or of its first decorator."""
+    decorators = node.decorator_list if isinstance(node, ast.FunctionDef | ast.ClassDef) else []
+    return decorators[0].lineno if decorators else node.lineno
+
+
+def _defined_at(tree: ast.Module, line: int) -> ast.FunctionDef | None:
+    """The function whose ``def`` or first decorator stands in a line."""
+    todo: list[ast.AST] = [tree]
     while todo:
         node = todo.pop()
-        if isinstance(node, ast.FunctionDef):
-            found[min([node.lineno, *(d.lineno for d in node.decorator_list)])] = node
         # Statements alone: no expression defines a function of the language.
-        for name in ("body", "orelse", "finalbody", "handlers", "cases"):
-            todo += getattr(node, name, ()) if isinstance(node, ast.stmt | ast.mod | ast.excepthandler) else ()
-    return found
+        for name in ("body", "orelse", "finalbody", "handlers"):
+            for one in getattr(node, name, ()):
+                if _first_line(one) <= line <= one.end_lineno:
+                    if isinstance(one, ast.FunctionDef) and _first_line(one) == line:
+                        return one
+                    todo.append(one)
+    return None
 
 
 def definition(function: FunctionType) -> ast.FunctionDef:
@@ -44,7 +55,7 @@ def definition(function: FunctionType) -> ast.FunctionDef:
     file = function.__code__.co_filename
     linecache.checkcache(file)
     text = "".join(linecache.getlines(file, function.__globals__))
-    node = _functions_of_file(file, text).get(function.__code__.co_firstlineno) if text else None
+    node = _defined_at(_tree(file, text), function.__code__.co_firstlineno) if text else None
     if node is None:
         raise SubsetError(f"the source of {function.__name__} cannot be found", file, function.__code__.co_firstlineno)
     return node
