@@ -94,3 +94,7 @@ def miscount() -> None:
 
 def sums_are_equal() -> bool:
     return held(shared.first) or shared.value == shared.other
+
+
+def value_is_one() -> bool:
+    return shared.value == 1

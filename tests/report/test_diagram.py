@@ -117,3 +117,8 @@ def test_why_the_turn_goes_over_is_said() -> None:
     threads = [Thread("one", models.first_then_second), Thread("two", models.second_then_first)]
     text = drawn(tiny_case(threads)[1], 100)
     assert re.search(r"(one|two) is held up, (one|two) runs", text)
+
+
+def test_no_steps_are_no_rows() -> None:
+    case = tiny_case([Thread("adder", models.add)], [models.value_is_one])[1]
+    assert drawn(case, 100) == "No step is taken: the initial state is where it ends.\n"

@@ -157,6 +157,13 @@ def test_a_model_that_is_not_the_kernels_is_drawn_as_tables() -> None:
     assert [table["name"] for table in data["tables"]] == ["shared"]
 
 
+def test_an_initial_state_that_is_bad_already_has_no_steps() -> None:
+    case = tiny_case([Thread("adder", models.add)], [models.value_is_one])[1]
+    assert case.story.text == "value_is_one() does not hold."
+    (data,) = data_in(page([case]))
+    assert (len(data["states"]), data["steps"]) == (1, [])
+
+
 def test_several_counterexamples_share_a_page(race: tuple[Told, Case]) -> None:
     other = tiny_case([Thread("waiter", models.wait_for_value)])[1]
     text = page([race[1], other])

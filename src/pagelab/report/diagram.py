@@ -102,6 +102,8 @@ class Diagram:
 
     def lines(self) -> list[Text]:
         """All lines, each of at most the width."""
+        if not self.rows:
+            return [Text("No step is taken: the initial state is where it ends.")]
         found = self._head()
         for row in self.rows:
             if row.turn:
