@@ -53,6 +53,7 @@ class Plain:
             sets([set()] * len(self.states)),
             sets(self.at_lock),
             sets(self.lacks_cpu),
+            sets([set()] * len(self.states)),
             np.array(self.depth, np.uint32),
         )
 

@@ -158,6 +158,23 @@ def test_a_fault_ends_a_run_before_its_threads_have_ended() -> None:
     assert lasso.words.startswith("mortal fails in die() (waiting.py:")
 
 
+def test_a_fault_is_told_only_if_nothing_else_keeps_threads_from_their_end() -> None:
+    threads = [SPINNER, Thread("mortal", waiting.die), Thread("finisher", waiting.finish)]
+    kinds = {}
+    for fairness in FAIRNESS:
+        lasso = check(threads, fairness).lasso
+        assert lasso is not None
+        kinds[fairness] = lasso.kind
+    assert kinds == {"none": "cycle", "weak": "fault", "fifo-locks": "fault"}, (
+        "weak: it has to take the step that fails"
+    )
+
+
+def test_a_fault_after_all_have_ended_is_for_other_properties() -> None:
+    finisher = Thread("finisher", waiting.finish)
+    assert needed([finisher, Thread("mortal", waiting.die_when_done, daemon=True)]) == "none"
+
+
 def test_only_the_threads_asked_for_have_to_end() -> None:
     threads = [SPINNER, Thread("finisher", waiting.finish_under_lock)]
     model = Model("test", [SPINNER, Thread("other", waiting.give_way, (0,))], None, [], 0)

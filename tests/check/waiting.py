@@ -125,6 +125,12 @@ def die() -> None:
     assert shared.done, "it was not done"
 
 
+def die_when_done() -> None:
+    with atomic():
+        wait_until(shared.done)
+    assert not shared.done, "it was done"
+
+
 def down_read() -> None:
     with atomic():
         wait_until(not shared.work)

@@ -30,9 +30,9 @@ STATES_SHARE = 3
 class Lasso:
     """A run in which threads do not end: ``prefix`` once, then ``cycle`` for ever.
 
-    ``kind``: "cycle", or, where ``cycle`` is empty, "deadlock" or "fault".  ``starving``: the threads that do not end.
-    ``words``: who they are, where they wait or go round, and who else takes steps.  ``shortest``: it is proven that
-    there is no run of this kind with fewer steps in both together.
+    ``kind``: "cycle", or, where ``cycle`` is empty, "deadlock", or "fault" if there is nothing else.  ``starving``: the
+    threads that do not end.  ``words``: who they are, where they wait or go round, and who else takes steps.
+    ``shortest``: it is proven that there is no run of this kind with fewer steps in both together.
     """
 
     kind: str
@@ -124,38 +124,52 @@ class _Judge:
         from pagelab.check.fair_cycles import FAIRNESS, demands_of, fair_components
         from pagelab.check.lasso import shortest_lasso
 
-        stop = self._first_stop()
-        if stop is not None:
-            return "", stop
+        stuck = self._deadlock()
+        if stuck is not None:
+            return "", stuck
+        fails = self._fault()
         within = self.going
         lasso = None
         for kind in FAIRNESS:
             demands = demands_of(self.graph, kind)
             labels: npt.NDArray[uint32] = fair_components(self.graph, demands, within)
             if not labels.any():
-                return (kind if self.everything else ""), lasso
+                return (kind if self.everything and fails is None else ""), lasso or fails
             if kind == fairness:
                 lasso = self._lasso("cycle", shortest_lasso(self.graph, labels, demands))
             within = labels != 0  # what a weaker fairness rules out, a stronger one does too
         return "", lasso
 
-    def _first_stop(self) -> Lasso | None:
+    def _deadlock(self) -> Lasso | None:
         """The nearest state in which nothing goes on, though not all have ended."""
         import numpy as np
 
         from pagelab.check.lasso import Way, way_to
 
-        graph = self.graph
-        stuck = np.flatnonzero(self.going & (graph.enabled == 0))
-        state = int(stuck[0]) if len(stuck) else graph.states
-        last: tuple[tuple[int, int], ...] = ()
-        kind = "deadlock"
-        if graph.fault is not None and graph.fault[0] < state and self.going[graph.fault[0]]:
-            state, thread, choice, _ = graph.fault
-            kind, last = "fault", ((thread, choice),)
-        if state == graph.states:
+        stuck = np.flatnonzero(self.going & (self.graph.enabled == 0))
+        if not len(stuck):
             return None
-        return self._lasso(kind, Way(way_to(graph, state) + last, (), state, True))
+        state = int(stuck[0])
+        return self._lasso("deadlock", Way(way_to(self.graph, state), (), state, True))
+
+    def _fault(self) -> Lasso | None:
+        """The nearest step that faults before all have ended; what other properties are about, if there is a cycle."""
+        import numpy as np
+
+        from pagelab.check.lasso import Way, way_to
+        from pagelab.lang.stepped_text import FAULTED
+
+        failing = np.flatnonzero(self.going & (self.graph.failing != 0))
+        if not len(failing):
+            return None
+        state = int(failing[0])
+        thread = (int(self.graph.failing[state]) & -int(self.graph.failing[state])).bit_length() - 1
+        way = way_to(self.graph, state, thread)
+        before = self.initial.copy()
+        for other, choice in way:
+            self.system.step(before, other, choice)
+        choice = next(c for c in range(256) if self.system.step(before.copy(), thread, c) >= FAULTED)
+        return self._lasso("fault", Way((*way, (thread, choice)), (), state, True))
 
     def _lasso(self, kind: str, way: Way) -> Lasso:
         from pagelab.check.lasso_words import tell

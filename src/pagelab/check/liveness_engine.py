@@ -18,11 +18,7 @@ from pagelab.check.liveness_layout import (
     ENABLED,
     ENTRIES,
     EVERYBODY,
-    FAULT_CHOICE,
-    FAULT_RESULT,
-    FAULT_STATE,
-    FAULT_THREAD,
-    FAULTS,
+    FAILING,
     FULL,
     IN_TURN,
     INFINITE,
@@ -116,7 +112,7 @@ def link(graph: Any, scratch: Any, budget: Any) -> Any:
     complete = True
     while i < stop and complete:
         source = get(graph, ARENA) + i * words * 8
-        enabled = int64(0)
+        enabled = failing = int64(0)
         for t in range(threads):
             choice = 0
             while complete:
@@ -126,12 +122,7 @@ def link(graph: Any, scratch: Any, budget: Any) -> Any:
                     break
                 enabled |= int64(1) << t
                 if result >= FAULTED:
-                    if get(graph, FAULTS) == 0:
-                        put(graph, FAULT_STATE, i)
-                        put(graph, FAULT_THREAD, t)
-                        put(graph, FAULT_CHOICE, choice)
-                        put(graph, FAULT_RESULT, result)
-                    put(graph, FAULTS, get(graph, FAULTS) + 1)
+                    failing |= int64(1) << t
                     break
                 target = _find(graph, scratch)
                 if target < 0 or edges == room:
@@ -145,6 +136,7 @@ def link(graph: Any, scratch: Any, budget: Any) -> Any:
                 choice += 1
         if complete:
             _put32(get(graph, ENABLED), i, enabled)
+            _put32(get(graph, FAILING), i, failing)
             i += 1
             put(offsets, i, edges)
     put(graph, LINKED, i)

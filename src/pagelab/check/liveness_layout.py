@@ -19,9 +19,8 @@ TABLE = 10
 SLOTS = 11
 ROOM = 12  # edges that there is room for
 LINKED = 13  # states whose edges are all there
-FAULTS = 14  # steps that fault; the first:
-FAULT_STATE, FAULT_THREAD, FAULT_CHOICE, FAULT_RESULT = 15, 16, 17, 18
-GRAPH_WORDS = 20
+FAILING = 14  # address of a set a state: whose next step can fault
+GRAPH_WORDS = 15
 
 # ---- search[...], for round_trip()
 LABELS = 0  # address of 32 bits a state: the component it belongs to

@@ -43,10 +43,9 @@ class StateGraph:
     ``offsets[i]`` to before ``offsets[i + 1]`` are the edges of state ``i``: ``targets``, and ``vias``, thread + 256 *
     choice.  ``complete``: how many states, from the first on, have all their edges; the others have none.
 
-    Sets of threads, 32 bits a state: who can take a step (``enabled``), who has ended, who stands at a lock
-    (``at_lock``), and of those who cannot take a step, who lacks but its turn on its CPU (``lacks_cpu``).
-    ``depth``: steps from the initial state, at least; 32 bits a state.  ``fault``: the first step that faults, as
-    (state, thread, choice, result), or None.
+    Sets of threads, 32 bits a state: who can take a step (``enabled``), whose step can fault (``failing``; such a step
+    is no edge), who has ended, who stands at a lock (``at_lock``), and of those who cannot take a step, who lacks but
+    its turn on its CPU (``lacks_cpu``).  ``depth``: steps from the initial state, at least; 32 bits a state.
     """
 
     threads: int
@@ -58,8 +57,8 @@ class StateGraph:
     ended: Sets
     at_lock: Sets
     lacks_cpu: Sets
+    failing: Sets
     depth: npt.NDArray[np.uint32]
-    fault: tuple[int, int, int, int] | None = None
 
     @property
     def states(self) -> int:
@@ -109,11 +108,12 @@ def graph_of(search: Search, transitions: int, look: Callable[[], None] = lambda
         raise BadInput(f"{threads} threads: liveness is checked for at most {MOST_THREADS}")
     offsets = np.zeros(states + 1, np.int64)
     targets, vias = np.empty(transitions, np.uint32), np.empty(transitions, np.uint16)
-    enabled = np.zeros(states, np.uint32)
+    enabled, failing = np.zeros(states, np.uint32), np.zeros(states, np.uint32)
     block = Block(at.GRAPH_WORDS)
     block[at.STATES], block[at.THREADS], block[at.ROOM] = states, threads, transitions
     block[at.OFFSETS], block[at.TARGETS] = offsets.ctypes.data, targets.ctypes.data
-    block[at.VIAS], block[at.ENABLED] = vias.ctypes.data, enabled.ctypes.data
+    block[at.VIAS] = vias.ctypes.data
+    block[at.ENABLED], block[at.FAILING] = enabled.ctypes.data, failing.ctypes.data
     block[at.WORDS], block[at.STEP] = system.bytes // 8, system.address["step"]
     block[at.ARENA], block[at.TABLE], block[at.SLOTS] = search.arena.address, search.table.address, search.slots
     scratch = Block(system.bytes // 8)
@@ -123,7 +123,6 @@ def graph_of(search: Search, transitions: int, look: Callable[[], None] = lambda
     offsets[complete:] = offsets[complete]
     rows = _bytes_at(search.arena.address, states * system.bytes).reshape(states, system.bytes)
     ended, at_lock, lacks_cpu = _waits(system, rows)
-    fault = (at.FAULT_STATE, at.FAULT_THREAD, at.FAULT_CHOICE, at.FAULT_RESULT)
     return StateGraph(
         threads,
         complete,
@@ -134,8 +133,8 @@ def graph_of(search: Search, transitions: int, look: Callable[[], None] = lambda
         ended,
         at_lock,
         lacks_cpu & ~enabled,
+        failing,
         _depths(_bytes_at(search.parent.address, states * 4).view(np.uint32)),
-        tuple(block[name] for name in fault) if block[at.FAULTS] else None,  # type: ignore[arg-type]
     )
 
 
