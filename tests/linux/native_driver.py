@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from pagelab.lang.declare import NIL, Tracepoint, i32, i64, record, table, trylock, unlock
 from pagelab.linux import trace
-from pagelab.linux.alloc_flags import ALLOC_CMA, ALLOC_HIGHATOMIC, ALLOC_NON_BLOCK
+from pagelab.linux.alloc_flags import ALLOC_CMA, ALLOC_HIGHATOMIC, ALLOC_NOFRAGMENT, ALLOC_NON_BLOCK
 from pagelab.linux.buddy import __mod_zone_freepage_state, move_freepages_block
 from pagelab.linux.drain import (
     __drain_all_pages,
@@ -21,6 +21,7 @@ from pagelab.linux.drain import (
     refresh_cpu_vm_stats,
 )
 from pagelab.linux.features import features
+from pagelab.linux.highatomic import unreserve_highatomic_pageblock
 from pagelab.linux.memory_hotplug import offline_pages, online_pages
 from pagelab.linux.migratetype import (
     MIGRATE_CMA,
@@ -81,6 +82,7 @@ OPERATIONS = (
     "offline or online",
     "CPU dead or online",
     "reclaim begins or ends",
+    "unreserve",
 )
 #: What fault() does.
 FAULTS = (
@@ -149,6 +151,19 @@ def on_drain(cpu: int, page: int, order: int, migratetype: int) -> None:
     note(4, cpu, page, order * 8 + migratetype)
 
 
+def on_extfrag(
+    cpu: int,
+    page: int,
+    alloc_order: int,
+    fallback_order: int,
+    alloc_migratetype: int,
+    fallback_migratetype: int,
+    change_ownership: int,
+) -> None:
+    note(7, page, alloc_order * 16 + fallback_order, alloc_migratetype * 8 + fallback_migratetype)
+    note(8, cpu, change_ownership, 0)
+
+
 def on_isolated(cpu: int, start: int, end: int, fin: int) -> None:
     note(5, start, end, fin)
 
@@ -160,9 +175,7 @@ def on_moved(cpu: int, page: int, migratetype: int, moved: int) -> None:
 def on_migrate(cpu: int, page: int, end: int) -> None:
     """Migrate what offlining or isolation wants gone; without free memory the task gives up."""
     order = mem_map[page].compound_order
-    new = NIL
-    if can_serve(cpu, order, MIGRATE_MOVABLE, ALLOC_CMA):
-        new = get_page_from_freelist(cpu, order, ALLOC_CMA, MIGRATE_MOVABLE)
+    new = get_page_from_freelist(cpu, order, ALLOC_CMA, MIGRATE_MOVABLE)
     if new == NIL:
         cpu_state[cpu].signal_pending = True
         return
@@ -176,6 +189,7 @@ PROBES: dict[Tracepoint, Callable[..., None]] = {
     trace.mm_page_free_batched: on_free_batched,
     trace.mm_page_alloc_zone_locked: on_zone_locked,
     trace.mm_page_pcpu_drain: on_drain,
+    trace.mm_page_alloc_extfrag: on_extfrag,
     trace.test_pages_isolated: on_isolated,
     trace.move_freepages_block_done: on_moved,
     trace.do_migrate_range: on_migrate,
@@ -208,27 +222,6 @@ def forget(slot: int) -> int:
 # ---- the operations
 
 
-def available(order: int, migratetype: int) -> int:
-    """How many pages of an order the free lists of a migratetype have, larger ones split."""
-    found = 0
-    for current in range(order, machine.max_order):
-        found += free_area[current, migratetype].nr_free << (current - order)
-    return found
-
-
-def can_serve(cpu: int, order: int, migratetype: int, alloc_flags: int) -> bool:
-    """Whether an allocation, with its refill, needs no page of another migratetype: that is not modelled.
-
-    In a movable zone there is no other migratetype, so that it may also fail.
-    """
-    if machine.zone_movable:
-        return True
-    found = available(order, migratetype)
-    if alloc_flags & ALLOC_CMA:
-        found += available(order, MIGRATE_CMA)
-    return found >= max(pcp[cpu].batch, 2)
-
-
 def running(cpu: int) -> int:
     """This CPU, or the next one that is online."""
     cpu = cpu % machine.nr_cpus
@@ -259,14 +252,14 @@ def random_flags(c: int, migratetype: int) -> int:
         flags |= ALLOC_HIGHATOMIC
     if c & 192 == 192:
         flags |= ALLOC_NON_BLOCK
+    if c & 0x1000 != 0:
+        flags |= ALLOC_NOFRAGMENT
     return flags
 
 
 def allocate(cpu: int, order: int, c: int) -> int:
     migratetype = random_migratetype(c)
     flags = random_flags(c, migratetype)
-    if not can_serve(cpu, order, migratetype, flags):
-        return -2
     # Somebody has the pcp->lock: an interrupt came, or another CPU drains.
     contended = c & 0xF00 == 0 and trylock(pcp[cpu].lock)
     page = get_page_from_freelist(cpu, order, flags, migratetype)
@@ -326,8 +319,6 @@ def allocate_bulk(cpu: int, b: int, c: int) -> int:
     migratetype = random_migratetype(c)
     flags = random_flags(c, migratetype)
     wanted = b % machine.page_vec_size
-    if not machine.zone_movable and available(0, migratetype) < wanted + 2 * pcp[cpu].batch:
-        return -2
     nr = __alloc_pages_bulk(cpu, wanted, flags, migratetype)
     for i in range(nr):
         remember(page_vec[cpu, i].page)
@@ -503,7 +494,11 @@ def step(op: int, a: int, b: int, c: int) -> int:
         return offline_or_online(cpu, b)
     if op == 17:
         return cpu_dead_or_online(c)
-    zone.reclaim_active = not zone.reclaim_active
+    if op == 18:
+        zone.reclaim_active = not zone.reclaim_active
+        return 0
+    if unreserve_highatomic_pageblock(cpu, random_migratetype(c), b & 1 != 0):
+        return 1
     return 0
 
 

@@ -7,7 +7,7 @@ import errno
 
 import pytest
 
-from pagelab.linux import buddy, fallback, page_alloc, trace
+from pagelab.linux import buddy, page_alloc, trace
 from pagelab.linux.alloc_flags import ALLOC_CMA, ALLOC_HIGHATOMIC, ALLOC_NON_BLOCK
 from pagelab.linux.migratetype import (
     MIGRATE_CMA,
@@ -144,15 +144,6 @@ def test_move_freepages_block_moves_only_what_begins_there() -> None:
         ]
         assert free_lists() == {0: [1536]}
         assert free_lists(MIGRATE_ISOLATE) == {3: [1024], 4: [1040], 10: [0]}
-
-
-def test_fallback_is_a_clear_fault_where_the_kernel_would_steal() -> None:
-    with zone_of(nr_pages=1024):
-        assert fallback.__rmqueue(0, 0, MIGRATE_MOVABLE, 0) == -1
-        free_pages((4, 2), migratetype=MIGRATE_UNMOVABLE)
-        with pytest.raises(AssertionError, match="fallback between migratetypes is not modelled"):
-            fallback.__rmqueue(0, 0, MIGRATE_MOVABLE, 0)
-        assert not zone.lock.held
 
 
 def test_cma_is_used_first_while_it_holds_most_of_the_free_memory() -> None:

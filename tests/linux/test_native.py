@@ -22,6 +22,7 @@ from pagelab.lang.declare import ModelFault, attached, table_of
 from pagelab.lang.native import Program
 from pagelab.linux.designs import DESIGNS
 from pagelab.linux.features import features
+from pagelab.linux.highatomic import highatomic
 from pagelab.linux.state import TABLES, machine
 from tests.linux import native_driver
 from tests.linux.lab import configured
@@ -37,7 +38,7 @@ ZONES = {
 }
 CASES = [pytest.param(design, zone, id=f"{design}-{zone}") for design in DESIGNS for zone in ZONES]
 SHARE = -(-OPERATIONS_WANTED // len(CASES))
-DRIVER_TABLES = (driver, live, slots)
+DRIVER_TABLES = (highatomic, driver, live, slots)
 
 #: How often each operation comes.
 WEIGHTS = {"allocate": 30, "free": 25, "allocate many": 6, "free many": 6, "free a list": 5, "bulk allocation": 5}
@@ -188,7 +189,7 @@ def test_native_code_faults_where_cpython_faults(design: str, zone: str) -> None
         ("free any page", 0, 8192, "free_pages_prepare", "index of table mem_map is outside its 8192 rows"),
         ("free any page", 0, -1, "free_pages_prepare", "value -1, bound 8192"),
         ("allocate any migratetype", 4, 7, "__rmqueue_smallest", "index of table free_area"),
-        ("allocate any migratetype", 4, 6, "__rmqueue_fallback", "fallback between migratetypes is not modelled"),
+        ("allocate any migratetype", 4, 6, "fallbacks", "only a type that has pcplists falls back to others"),
         ("drain any CPU", 0, 3, "drain_pages_zone_once", "index of table pcp is outside its 3 rows"),
         ("zone->lock is held", 0, 0, "rmqueue_buddy", "zone.lock taken that is already held: a deadlock"),
         ("pcp->lock is held", 0, 0, "drain_pages_zone_once", "pcp.lock taken that is already held: a deadlock"),

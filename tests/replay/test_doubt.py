@@ -126,7 +126,7 @@ def gone_offline(kernel: Kernel) -> None:
 
 BELIEVED: list[tuple[Schedule, ModuleType, str, str]] = [
     (settled, steps, "    settle_direct(i, cpu)\n", ""),
-    (shown, expect, "        believe(page)\n", ""),
+    (shown, expect, "            believe(page)\n", "            pass\n"),
     (gone_offline, hotplug_steps, "            believe(gone)\n", "            pass\n"),
 ]
 

@@ -136,7 +136,7 @@ def page_is_taken_before_the_drain_and_logged_in_it(kernel: Kernel) -> None:
     drainer.finish()
 
 
-@needs("            not capture.probe_rmqueue_bulk\n            and pcp_allowed_order", "            pcp_allowed_order")
+@needs("        not capture.probe_rmqueue_bulk\n        and pcp_allowed_order", "        pcp_allowed_order")
 def allocation_finds_the_lock_taken(kernel: Kernel) -> None:
     fill(kernel, 0, 4)
     drainer = kernel.task(1, drain).to("free_pcppages_bulk")

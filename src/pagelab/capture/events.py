@@ -53,9 +53,11 @@ class Kind(enum.IntEnum):
     FREE_ONE_PAGE = (
         38  # entry of __free_one_page, under zone->lock; pfn, order, migratetype, arg: fpi_flags, arg2: zone
     )
+    ALLOC_PAGES_BULK = 39  # entry of __alloc_pages_bulk; migratetype, arg: pages wanted, arg2: gfp flags
     WAKE_KSWAPD = 40  # mm_vmscan_kswapd_wake
     KSWAPD_SLEEP = 41  # mm_vmscan_kswapd_sleep
     COMPACTION = 42  # any compaction event: the free lists may have changed silently
+    ALLOC_PAGES_BULK_DONE = 43  # return; arg: pages that the caller has now
 
 
 CONTEXT_HARDIRQ = 1

@@ -34,6 +34,7 @@ ROWS = {
     "free": "frees",
     "isolate": "isolation moves",
     "pageset": "high and batch",
+    "fallback": "fallbacks",
 }
 
 

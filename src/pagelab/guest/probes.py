@@ -73,6 +73,13 @@ PROBES = (
         f"zone=%di page=%dx migratetype=%cx:s32 order=%r8:u32 {_VMEMMAP}",
     ),
     Probe("rmqueue_bulk", "rmqueue_bulk", "zone=%di order=%si:u32 count=%dx list=%cx migratetype=%r8:s32"),
+    # The migratetype is two bits of the gfp flags (GFP_MOVABLE_SHIFT).
+    Probe(
+        "alloc_pages_bulk",
+        "__alloc_pages_bulk",
+        "gfp=%di:x32 migratetype=%di:b2@3/32 nid=%si:s32 nr_pages=%cx:s32 list=%r8 array=%r9",
+    ),
+    _done("alloc_pages_bulk", "__alloc_pages_bulk"),
     Probe("move_freepages_block", "move_freepages_block", f"zone=%di page=%si migratetype=%dx:s32 {_VMEMMAP}"),
     _done("move_freepages_block"),
     Probe("start_isolate_page_range", "start_isolate_page_range", f"{_RANGE} migratetype=%dx:s32 flags=%cx:s32"),

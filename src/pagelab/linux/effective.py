@@ -22,6 +22,7 @@ MODULES = (
     "lists",
     "buddy",
     "fallback",
+    "highatomic",
     "pcp_round_robin",
     "pcp",
     "page_alloc",

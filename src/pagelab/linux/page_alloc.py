@@ -11,6 +11,7 @@ from pagelab.linux.alloc_flags import ALLOC_CMA, ALLOC_HIGHATOMIC, ALLOC_NON_BLO
 from pagelab.linux.buddy import FPI_NONE, __mod_zone_freepage_state, __rmqueue_smallest
 from pagelab.linux.fallback import __rmqueue
 from pagelab.linux.features import features
+from pagelab.linux.highatomic import reserve_highatomic_pageblock
 from pagelab.linux.migratetype import MIGRATE_HIGHATOMIC, MIGRATE_MOVABLE
 from pagelab.linux.pcp import (
     __free_pages_ok,
@@ -65,6 +66,9 @@ def get_page_from_freelist(cpu: int, order: int, alloc_flags: int, migratetype: 
     page = rmqueue(cpu, order, alloc_flags, migratetype)
     if page != NIL:
         prep_new_page(page, migratetype)
+        # ZONE_MOVABLE serves no allocation that may use the reserve.
+        if not machine.zone_movable and alloc_flags & ALLOC_HIGHATOMIC:
+            reserve_highatomic_pageblock(cpu, page)
     return page
 
 

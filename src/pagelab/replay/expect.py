@@ -8,12 +8,16 @@ to come up in the trace in just that order; the trace is never asked before the 
 from __future__ import annotations
 
 from pagelab.capture.events import Kind
+from pagelab.lang.declare import NIL
+from pagelab.linux.migratetype import MIGRATE_ISOLATE
+from pagelab.linux.state import get_pageblock_migratetype
 from pagelab.replay.tables import (
     NOTE_NONE,
     REASON_DIVERGED,
     REASON_MOMENT,
     REASON_NONE,
     SCORE_DRAIN,
+    SCORE_FALLBACK,
     SCORE_REFILL,
     capture,
     cpu_replay,
@@ -27,7 +31,7 @@ from pagelab.replay.tables import (
 )
 
 
-def expect(cpu: int, kind: int, page: int, order: int, migratetype: int) -> None:
+def expect(cpu: int, kind: int, page: int, order: int, migratetype: int, value: int) -> None:
     """Queue what this CPU's next event under zone->lock must be."""
     pushed = cpu_replay[cpu].pushed
     assert pushed - cpu_replay[cpu].popped < capture.expected_size, "more pages in one lock hold than there is room for"
@@ -36,22 +40,32 @@ def expect(cpu: int, kind: int, page: int, order: int, migratetype: int) -> None
     expected[cpu, slot].page = page
     expected[cpu, slot].order = order
     expected[cpu, slot].migratetype = migratetype
+    expected[cpu, slot].value = value
     cpu_replay[cpu].pushed = pushed + 1
 
 
 def on_zone_locked(cpu: int, page: int, order: int, migratetype: int, percpu_refill: int) -> None:
     """Probe of mm_page_alloc_zone_locked."""
-    expect(cpu, Kind.MM_PAGE_ALLOC_ZONE_LOCKED, page, order, migratetype)
+    expect(cpu, Kind.MM_PAGE_ALLOC_ZONE_LOCKED, page, order, migratetype, NIL)
 
 
 def on_drain(cpu: int, page: int, order: int, migratetype: int) -> None:
     """Probe of mm_page_pcpu_drain."""
-    expect(cpu, Kind.MM_PAGE_PCPU_DRAIN, page, order, migratetype)
+    expect(cpu, Kind.MM_PAGE_PCPU_DRAIN, page, order, migratetype, NIL)
 
 
 def on_moved(cpu: int, page: int, migratetype: int, moved: int) -> None:
-    """Probe of move_freepages_block_done."""
-    hotplug.moved = moved
+    """Probe of move_freepages_block_done: a pageblock is isolated or un-isolated, or taken over by another type."""
+    old_type = get_pageblock_migratetype(page)
+    if MIGRATE_ISOLATE in (migratetype, old_type):
+        hotplug.moved = moved
+        return
+    cpu_replay[cpu].stolen = True
+    cpu_replay[cpu].stolen_type = old_type
+    cpu_replay[cpu].stolen_pages = moved
+    if capture.probe_move_freepages_block:
+        expect(cpu, Kind.MOVE_FREEPAGES_BLOCK, page, NIL, migratetype, NIL)
+        expect(cpu, Kind.MOVE_FREEPAGES_BLOCK_DONE, NIL, NIL, NIL, moved)
 
 
 def count_exact(which: int) -> None:
@@ -113,11 +127,20 @@ def waits(cpu: int) -> bool:
     return cpu_replay[cpu].popped < cpu_replay[cpu].pushed
 
 
+def score_of(kind: int) -> int:
+    """Which score an event under zone->lock counts for."""
+    if kind == Kind.MM_PAGE_PCPU_DRAIN:
+        return SCORE_DRAIN
+    if kind in (Kind.MM_PAGE_ALLOC_EXTFRAG, Kind.MOVE_FREEPAGES_BLOCK, Kind.MOVE_FREEPAGES_BLOCK_DONE):
+        return SCORE_FALLBACK
+    return SCORE_REFILL
+
+
 def check_expected(i: int) -> None:
     """Compare an event under zone->lock with the oldest expectation of its CPU."""
     cpu = event[i].cpu
     kind = event[i].kind
-    which = SCORE_DRAIN if kind == Kind.MM_PAGE_PCPU_DRAIN else SCORE_REFILL
+    which = score_of(kind)
     if not waits(cpu):
         diverge(i, which, NOTE_NONE, -1, -1, -1, 0)
         return
@@ -128,10 +151,13 @@ def check_expected(i: int) -> None:
     page = expected[cpu, slot].page
     order = expected[cpu, slot].order
     migratetype = expected[cpu, slot].migratetype
-    same = predicted_kind == kind and page == event[i].page
+    value = expected[cpu, slot].value
+    shown = event[i].arg
+    same = predicted_kind == kind and page == event[i].page and value in (NIL, shown)
     verdict.zone_events += 1
     if same and order == event[i].order and migratetype == event[i].migratetype:
         count_exact(which)
-        believe(page)
+        if page != NIL:
+            believe(page)
     else:
-        diverge(i, which, predicted_kind, page, order, migratetype, 0)
+        diverge(i, which, predicted_kind, page, order, migratetype, value)

@@ -9,7 +9,7 @@ from typing import Any
 from pagelab.replay import tables
 
 #: What is scored, in the order of tables.SCORE_*.
-SCORED = ("alloc", "refill", "drain", "free", "isolate", "pageset")
+SCORED = ("alloc", "refill", "drain", "free", "isolate", "pageset", "fallback")
 #: What an unknown event is due to, in the order of tables.REASON_*.
 REASONS = {
     tables.REASON_LOST: "events were lost before it, so the lists are not known any more",
@@ -19,6 +19,7 @@ REASONS = {
     tables.REASON_DRAIN: "a pcplist was drained before it, and no probe told whose",
     tables.REASON_START: "the zone was not empty when the trace began",
     tables.REASON_MOMENT: "a page was freed past the pcplists before it, and the trace does not show when",
+    tables.REASON_BULK: "pages were allocated in bulk before it, and the trace does not tell which",
     tables.REASON_FAULT: "the model stopped with a fault before it",
 }
 

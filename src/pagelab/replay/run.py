@@ -13,11 +13,13 @@ from pagelab.lang.declare import ModelFault, Tracepoint, attached
 from pagelab.lang.native import Program
 from pagelab.linux import trace
 from pagelab.linux.designs import design_named
+from pagelab.linux.highatomic import highatomic
 from pagelab.linux.state import TABLES, machine, other_zone
 from pagelab.replay import tables
 from pagelab.replay.design import design_of
 from pagelab.replay.expect import on_drain, on_moved, on_zone_locked
 from pagelab.replay.explain import explain
+from pagelab.replay.fallback_steps import on_extfrag
 from pagelab.replay.result import REASONS, SCORED, Result, Score
 from pagelab.replay.steps import link_events, replay
 from pagelab.replay.zone import ReplayZone, prepare_zone
@@ -29,10 +31,12 @@ if TYPE_CHECKING:
 CHUNK = 1 << 20
 STATE = (
     *TABLES,
+    highatomic,
     tables.expected,
     tables.pending,
     tables.cpu_replay,
     tables.late,
+    tables.bulk,
     tables.last_free,
     tables.score,
     tables.reason,
@@ -43,7 +47,14 @@ PROBES: Mapping[Tracepoint, Callable[..., None]] = {
     trace.mm_page_alloc_zone_locked: on_zone_locked,
     trace.mm_page_pcpu_drain: on_drain,
     trace.move_freepages_block_done: on_moved,
+    trace.mm_page_alloc_extfrag: on_extfrag,
 }
+
+
+def is_preemptible(capture: Capture) -> bool:
+    """Whether the kernel schedules a task away that is in the kernel and does not wait for anything."""
+    voluntary = any(capture.config.get(f"CONFIG_PREEMPT_{mode}") == "y" for mode in ("VOLUNTARY", "NONE"))
+    return not voluntary or "preempt=full" in capture.cmdline.split()
 
 
 def configure(capture: Capture, zone_events: ReplayZone) -> None:
@@ -60,6 +71,9 @@ def configure(capture: Capture, zone_events: ReplayZone) -> None:
         nr_events=len(zone_events),
         probe_rmqueue_bulk=Kind.RMQUEUE_BULK in zone_events.probes,
         probe_free_unref_page_commit=Kind.FREE_UNREF_PAGE_COMMIT in zone_events.probes,
+        probe_move_freepages_block=Kind.MOVE_FREEPAGES_BLOCK in zone_events.probes,
+        probe_alloc_pages_bulk=Kind.ALLOC_PAGES_BULK in zone_events.probes,
+        preemptible=is_preemptible(capture),
         probe_online_pages=Kind.ONLINE_PAGES in zone_events.probes,
         probe_zone_set_pageset=Kind.ZONE_SET_PAGESET in zone_events.probes,
     )

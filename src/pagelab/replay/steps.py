@@ -9,10 +9,18 @@ from __future__ import annotations
 
 from pagelab.capture.events import CONTEXT_SOFTIRQ, Kind
 from pagelab.lang.declare import NIL, trylock, unlock
+from pagelab.linux.alloc_flags import ALLOC_HIGHATOMIC
 from pagelab.linux.buddy import FPI_NONE
 from pagelab.linux.drain import drain_pages_zone_once
-from pagelab.linux.migratetype import MIGRATE_ISOLATE, MIGRATE_MOVABLE, MIGRATE_PCPTYPES
-from pagelab.linux.page_alloc import prep_new_page, rmqueue_buddy
+from pagelab.linux.highatomic import reserve_highatomic_pageblock, unreserve_highatomic_pageblock
+from pagelab.linux.migratetype import (
+    MIGRATE_HIGHATOMIC,
+    MIGRATE_ISOLATE,
+    MIGRATE_MOVABLE,
+    MIGRATE_PCPTYPES,
+    MIGRATE_UNMOVABLE,
+)
+from pagelab.linux.page_alloc import prep_new_page, rmqueue_buddy, split_page
 from pagelab.linux.pcp import (
     free_one_page,
     free_unref_page_commit,
@@ -25,14 +33,22 @@ from pagelab.linux.state import (
     ALLOCATED,
     IN_FLIGHT,
     OFFLINE,
+    ON_PCPLIST,
     get_pageblock_migratetype,
     machine,
     mem_map,
     pcp,
     pcp_list,
 )
+from pagelab.replay.bulk_steps import (
+    bulk_before_refill,
+    bulk_refill,
+    finish_bulk,
+    start_bulk,
+)
 from pagelab.replay.context import context_of, next_in_context
 from pagelab.replay.expect import believe, check_expected, count_exact, count_unknown, diverge, doubt, give_up, waits
+from pagelab.replay.fallback_steps import alloc_flags_of_hold, is_isolation, taken_over_by
 from pagelab.replay.hotplug_steps import step_hotplug, step_online_free
 from pagelab.replay.tables import (
     HOLD_COMMIT,
@@ -41,6 +57,7 @@ from pagelab.replay.tables import (
     NOTE_COMMIT,
     NOTE_LIST,
     NOTE_NONE,
+    REASON_BULK,
     REASON_DRAIN,
     REASON_LOST,
     REASON_NONE,
@@ -131,6 +148,9 @@ def step(i: int) -> None:
     if kind == Kind.MM_PAGE_PCPU_DRAIN:
         step_drain(i, cpu)
         return
+    if kind == Kind.MM_PAGE_ALLOC_EXTFRAG or (kind == Kind.MOVE_FREEPAGES_BLOCK and not is_isolation(i)):
+        step_fallback(i, cpu)
+        return
     if waits(cpu):
         # zone->lock is held with irqs off: nothing else can happen on this CPU before all is shown.
         check_expected(i)
@@ -156,7 +176,12 @@ def step(i: int) -> None:
             commit(i, cpu, event[i].page, 0)
     elif kind == Kind.FREE_UNREF_PAGE_COMMIT:
         step_commit(i, cpu)
+    elif kind == Kind.ALLOC_PAGES_BULK:
+        start_bulk(i)
+    elif kind == Kind.ALLOC_PAGES_BULK_DONE:
+        finish_bulk(i, cpu)
     elif kind == Kind.RMQUEUE_BULK:
+        bulk_before_refill(i, cpu)
         begin_hold(i, cpu, HOLD_REFILL)
     elif kind == Kind.DRAIN_PAGES_ZONE:
         cpu_replay[cpu].draining = event[i].arg
@@ -166,8 +191,6 @@ def step(i: int) -> None:
         give_up(REASON_LOST)
     elif kind == Kind.WAKE_KSWAPD:
         give_up(REASON_RECLAIM)
-    elif kind == Kind.MM_PAGE_ALLOC_EXTFRAG:
-        give_up(REASON_UNMODELLED)
     else:
         step_hotplug(i, cpu, kind)
 
@@ -198,7 +221,11 @@ def run_hold(i: int, cpu: int) -> None:
     batch = pcp[cpu].batch
     set_as_read(cpu, hold)
     if hold == HOLD_REFILL:
-        refill(i, cpu, order, cpu_replay[cpu].hold_migratetype)
+        asked = cpu_replay[cpu].hold_asked
+        if cpu_replay[cpu].hold_bulk != NIL:
+            bulk_refill(i, cpu, asked)
+        else:
+            refill(i, cpu, order, cpu_replay[cpu].hold_migratetype, asked)
     else:
         page = cpu_replay[cpu].hold_page
         free_unref_page_commit(cpu, page, pcp_migratetype(page), order)
@@ -268,33 +295,55 @@ def pcplist_is_empty(cpu: int, order: int, migratetype: int) -> bool:
     return pcp_list[cpu, order_to_pindex(migratetype, order)].head == NIL
 
 
-def refill(i: int, cpu: int, order: int, migratetype: int) -> None:
+def refill(i: int, cpu: int, order: int, migratetype: int, asked: int) -> None:
     """A pcplist is empty: fill it and take the first page."""
     if pcplist_is_empty(cpu, order, migratetype):
-        page = rmqueue_pcplist(cpu, order, migratetype, 0)
+        page = rmqueue_pcplist(cpu, order, migratetype, alloc_flags_of_hold(i, asked))
         if page != NIL:
             push_pending(i, cpu, page, order, migratetype)
+    elif order == 0 and not machine.zone_movable and not capture.probe_alloc_pages_bulk:
+        give_up(REASON_BULK)  # somebody had its pages silently
 
 
 def step_zone_locked(i: int, cpu: int) -> None:
     """A page was taken from the free lists: the first of a refill, one more of it, or one past the pcplists."""
     if not waits(cpu):
-        order = event[i].order
-        migratetype = event[i].migratetype
-        if cpu_replay[cpu].hold == HOLD_REFILL and not is_by_softirq_on_hold(i, cpu):
-            run_hold(i, cpu)
-        elif (
-            not capture.probe_rmqueue_bulk
-            and pcp_allowed_order(order)
-            and migratetype < MIGRATE_PCPTYPES
-            and pcplist_is_empty(cpu, order, migratetype)
-        ):
-            refill(i, cpu, order, migratetype)
+        take(i, cpu, event[i].order, event[i].migratetype)
+    check_expected(i)
+
+
+def take(i: int, cpu: int, order: int, migratetype: int) -> None:
+    """Event ``i`` is the first of what a CPU does under zone->lock to get pages of an order and a migratetype."""
+    if cpu_replay[cpu].hold == HOLD_REFILL and not is_by_softirq_on_hold(i, cpu):
+        run_hold(i, cpu)
+    elif (
+        not capture.probe_rmqueue_bulk
+        and pcp_allowed_order(order)
+        and migratetype < MIGRATE_PCPTYPES
+        and pcplist_is_empty(cpu, order, migratetype)
+    ):
+        refill(i, cpu, order, migratetype, capture.expected_size)
+    else:
+        # Its order has no pcplists, or somebody holds pcp->lock.
+        flags = alloc_flags_of_hold(i, 1)
+        if migratetype == MIGRATE_HIGHATOMIC:  # which list it was: the type that was asked for does not show
+            flags |= ALLOC_HIGHATOMIC
+            migratetype = MIGRATE_UNMOVABLE
+        page = rmqueue_buddy(cpu, order, flags, migratetype)
+        if page != NIL:
+            push_pending(i, cpu, page, order, migratetype)
+
+
+def step_fallback(i: int, cpu: int) -> None:
+    """Free pages are put on the lists of another migratetype, or a pageblock is reserved or given back."""
+    if not waits(cpu):
+        taken = taken_over_by(i)
+        if taken != NIL:
+            take(i, cpu, event[taken].order, event[taken].migratetype)
+        elif event[i].migratetype == MIGRATE_HIGHATOMIC:
+            reserve_highatomic_pageblock(cpu, event[i].page)
         else:
-            # Its order has no pcplists, or somebody holds pcp->lock.
-            page = rmqueue_buddy(cpu, order, 0, migratetype)
-            if page != NIL:
-                push_pending(i, cpu, page, order, migratetype)
+            unreserve_highatomic_pageblock(cpu, event[i].migratetype, True)
     check_expected(i)
 
 
@@ -314,11 +363,23 @@ def step_alloc(i: int, cpu: int) -> None:
             page = pop_pending(i, other)
     if page == NIL and pcp_allowed_order(order) and not pcplist_is_empty(cpu, order, migratetype):
         page = rmqueue_pcplist(cpu, order, migratetype, 0)
+    if page != event[i].page and may_be_behind_bulk(i, order):
+        give_up(REASON_BULK)
+        count_unknown(SCORE_ALLOC)
+        return
     if page == NIL or page != event[i].page:
         diverge(i, SCORE_ALLOC, Kind.MM_PAGE_ALLOC, page, order, migratetype, 0)
         return
     prep_new_page(page, migratetype)
     count_exact(SCORE_ALLOC)
+
+
+def may_be_behind_bulk(i: int, order: int) -> bool:
+    """Whether pages that went silently can be why an allocation got another page: only if no probe tells of those."""
+    if order != 0 or machine.zone_movable or capture.probe_alloc_pages_bulk:
+        return False
+    page = event[i].page
+    return mem_map[page].state == ON_PCPLIST and mem_map[page].compound_order == 0
 
 
 # ---- free
@@ -330,6 +391,17 @@ def pcp_migratetype(page: int) -> int:
     return MIGRATE_MOVABLE if migratetype >= MIGRATE_PCPTYPES else migratetype
 
 
+def split_allocation(page: int, order: int) -> None:
+    """A single page of a larger allocation is freed: then it was split meanwhile, of which no event tells."""
+    if order != 0 or (mem_map[page].state == ALLOCATED and mem_map[page].compound_order == 0):
+        return
+    for larger in range(1, machine.max_order):
+        head = page & ~((1 << larger) - 1)
+        if mem_map[head].state == ALLOCATED and mem_map[head].compound_order == larger:
+            split_page(head, larger)
+            return
+
+
 def step_free(i: int, cpu: int) -> None:
     """A free was announced: the page gets to a pcplist, or to the free lists, when the trace says so."""
     page = event[i].page
@@ -338,10 +410,12 @@ def step_free(i: int, cpu: int) -> None:
         step_online_free(cpu, page, order)
         count_exact(SCORE_FREE)
         return
+    split_allocation(page, order)
     if mem_map[page].state != ALLOCATED or mem_map[page].compound_order != order:
         diverge(i, SCORE_FREE, Kind.MM_PAGE_FREE, page, mem_map[page].compound_order, NIL, mem_map[page].state)
         return
     count_exact(SCORE_FREE)
+    believe(page)
     free_unref_page_prepare(cpu, page, order)
     if event[i].note != NOTE_NONE:
         return
@@ -544,6 +618,9 @@ def take_early(owner: int) -> None:
     """The owner's next allocation is served from a pcplist: then the page was taken before the list is emptied now."""
     last = cpu_replay[owner].last
     following = event[last].next if last != NIL else NIL
+    if following != NIL and event[following].kind == Kind.ALLOC_PAGES_BULK_DONE:
+        finish_bulk(following, owner)
+        return
     if following == NIL or event[following].kind != Kind.MM_PAGE_ALLOC or cpu_replay[owner].pending != 0:
         return
     order = event[following].order

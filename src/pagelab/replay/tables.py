@@ -16,6 +16,10 @@ class Capture(Constants):
     probe_free_unref_page_commit: bool = False
     probe_zone_set_pageset: bool = False
     probe_online_pages: bool = False
+    probe_move_freepages_block: bool = False
+    probe_alloc_pages_bulk: bool = False
+    #: Whether a task in the kernel can be scheduled away anywhere.
+    preemptible: bool = False
     #: Without that probe: pages that come online together.  A memory block of x86-64 with less than 64 GiB: 128 MiB.
     block_order: int = 15
     #: A power of two above the largest number of pages that one hold of zone->lock moves.
@@ -44,7 +48,8 @@ SCORE_DRAIN = 2  # pages given back from pcplists to the free lists, in order, w
 SCORE_FREE = 3  # frees of what the model holds for allocated
 SCORE_ISOLATE = 4  # free pages moved when a pageblock is isolated or un-isolated
 SCORE_PAGESET = 5  # values of high and batch
-SCORES = 6
+SCORE_FALLBACK = 6  # free pages taken over from another migratetype, and how many moved
+SCORES = 7
 
 # verdict.reason: why an event cannot be judged
 REASON_NONE = 0
@@ -56,7 +61,8 @@ REASON_DRAIN = 6
 REASON_START = 7
 REASON_FAULT = 8
 REASON_MOMENT = 9
-REASONS = 10
+REASON_BULK = 10
+REASONS = 11
 
 
 class Event:
@@ -81,6 +87,7 @@ class Expected:
     order: i8 = 0
     migratetype: i8 = 0
     page: i32 = NIL
+    value: i64 = 0  # the event's arg, where it matters
 
 
 class Pending:
@@ -115,6 +122,10 @@ class CpuReplay:
     direct_page: i32 = NIL  # announced, of an order without pcplists, and freed at once for all that the trace tells
     direct_context: i8 = 0
     direct_zone_events: i64 = 0  # verdict.zone_events when it was announced
+    stolen: bool = False  # the free pages of a pageblock have moved, its type may change next
+    stolen_type: i8 = 0  # its type before
+    stolen_pages: i32 = 0  # base pages that moved
+    hold_bulk: i16 = NIL  # the bulk allocation that a refill is for
     late_first: i32 = 0  # number of the oldest in late[cpu]
     late_end: i32 = 0  # number after that of the newest
     last: i32 = NIL  # newest event of this CPU
@@ -129,6 +140,13 @@ class Late:
     context: i8 = 0
     zone_events: i64 = 0  # verdict.zone_events when it was announced
     freeing: bool = False  # the list that it is in is being freed, not announced any more
+
+
+class Bulk:
+    """A bulk allocation that is under way."""
+
+    event: i32 = NIL  # its entry
+    left: i32 = 0  # pages that it has still to take
 
 
 class LastFree:
@@ -187,6 +205,7 @@ expected = table("expected", Expected, lambda: machine.nr_cpus, lambda: capture.
 pending = table("pending", Pending, lambda: machine.nr_cpus, lambda: capture.pending_size)
 cpu_replay = table("cpu_replay", CpuReplay, lambda: machine.nr_cpus)
 late = table("late", Late, lambda: machine.nr_cpus, lambda: capture.late_size)
+bulk = table("bulk", Bulk, lambda: capture.pending_size)
 last_free = table("last_free", LastFree, lambda: machine.nr_pages)
 score = table("score", Score, lambda: SCORES)
 reason = table("reason", Reason, lambda: REASONS)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pagelab.capture.events import CONTEXT_HARDIRQ, CONTEXT_NMI, Events, Kind
+from pagelab.capture.events import CONTEXT_HARDIRQ, CONTEXT_NMI, CONTEXT_SOFTIRQ, Events, Kind
 from pagelab.errors import BadInput
 from pagelab.linux.migratetype import MIGRATE_CMA, MIGRATE_ISOLATE
 
@@ -59,6 +59,10 @@ RETURNS = {
 }
 #: Kinds that concern every zone.
 OF_ALL = (Kind.LOST, Kind.WAKE_KSWAPD)
+#: A bulk allocation, of which neither event says which zone its pages come from.
+BULK = (Kind.ALLOC_PAGES_BULK, Kind.ALLOC_PAGES_BULK_DONE)
+#: gfp flags that tell which zones an allocation may use, as x86-64 has numbered them since v3.x.
+GFP_DMA, GFP_HIGHMEM, GFP_DMA32, GFP_MOVABLE = 0x01, 0x02, 0x04, 0x08
 #: Kinds that of any zone tell that their CPU has gone on.
 SHOW_PROGRESS = (Kind.MM_PAGE_ALLOC, Kind.MM_PAGE_FREE, Kind.MM_PAGE_FREE_BATCHED)
 #: Kinds that name the zone's address beside a pfn.
@@ -143,6 +147,7 @@ def prepare_zone(capture: Capture, *, max_order: int, has_cma: bool) -> ReplayZo
     events = capture.events
     in_zone = (events.pfn >= start) & (events.pfn < start + pages)
     keep = _of_zone(events, in_zone)
+    arg, keep = _bulk_allocations(events, keep, zone.name)
     rows = np.flatnonzero(keep)
     events = events[keep]
     of_zone = np.isin(events.kind, OF_PAGE) & in_zone[keep]
@@ -159,7 +164,7 @@ def prepare_zone(capture: Capture, *, max_order: int, has_cma: bool) -> ReplayZo
         "order": events.order,
         "migratetype": migratetype,
         "page": page.astype(np.int32),
-        "arg": events.arg,
+        "arg": arg[keep],
         "note": np.zeros(len(rows), np.int8),
         "next": np.full(len(rows), -1, np.int32),
     }
@@ -179,6 +184,40 @@ def _context(events: Events) -> npt.NDArray[np.uint8]:
     breakpoint_bits = np.uint8(CONTEXT_NMI | CONTEXT_HARDIRQ)
     by_breakpoint = (events.kind >= Kind.ZONE_PCP_DISABLE) & (events.context & CONTEXT_NMI != 0)
     return np.where(by_breakpoint, events.context & ~breakpoint_bits, events.context)
+
+
+def _bulk_allocations(
+    events: Events, keep: npt.NDArray[np.bool_], zone: str
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+    """``arg`` with the number of pages that each bulk allocation took from a pcplist, and which events to keep.
+
+    A bulk allocation for one page, and one that could not get the first page so, allocates a page in the usual way,
+    with the usual events: those are left out.  So are those that cannot have used this zone.
+    """
+    arg, keep = events.arg, keep.copy()
+    some = np.isin(events.kind, BULK)
+    if not some.any():
+        return arg, keep
+    arg = arg.copy()
+    pids = np.unique(events.pid[some])
+    rows = np.flatnonzero(some | ((events.kind == Kind.MM_PAGE_ALLOC) & np.isin(events.pid, pids)))
+    context = _context(events)[rows] & (CONTEXT_HARDIRQ | CONTEXT_SOFTIRQ | CONTEXT_NMI)
+    by_task = np.lexsort((rows, context, events.pid[rows]))
+    rows, context = rows[by_task], context[by_task]
+    entry, back = rows[:-1], rows[1:]
+    pairs = (events.kind[entry] == Kind.ALLOC_PAGES_BULK) & (events.kind[back] == Kind.ALLOC_PAGES_BULK_DONE)
+    pairs &= (events.pid[entry] == events.pid[back]) & (context[:-1] == context[1:])
+    pairs &= (events.arg[entry] > 1) & (events.arg[back] > 0)
+    gfp = events.arg2[entry]
+    movable_only = GFP_HIGHMEM | GFP_MOVABLE
+    if zone == "Movable":
+        pairs &= gfp & movable_only == movable_only
+    elif zone == "Normal":
+        pairs &= gfp & (GFP_DMA | GFP_DMA32) == 0
+    arg[entry[pairs]] = events.arg[back[pairs]]
+    keep[some] = False
+    keep[entry[pairs]] = keep[back[pairs]] = True
+    return arg, keep
 
 
 def _of_zone(events: Events, in_zone: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
