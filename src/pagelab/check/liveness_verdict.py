@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 WORDS = {
     "none": "none: a thread may be left where it stands for ever",
     "weak": "weak: a thread that lacks nothing but its turn on its CPU gets it",
-    "fifo-locks": "fifo-locks: such a thread gets its turn, and locks serve who waits in turn",
+    "fifo-locks": "fifo-locks: a thread that lacks nothing but its turn gets it, and locks serve who waits in turn",
 }
 
 
