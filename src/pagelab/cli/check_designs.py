@@ -214,14 +214,19 @@ class TableRun:
         return self.tell_first() if one_design and not self.interrupted else None
 
     def tell_first(self) -> Told | None:
-        """The first counterexample in full: scenarios go from simple to intricate."""
+        """The shortest counterexample of the first scenario that has any: they go from simple to intricate."""
         assert self.console is not None
         for done in self.done:
-            for one, verdict in zip(self.properties, done.judgement.verdicts, strict=True):
-                if verdict.schedule is not None:
-                    told = counterexample(done.judgement, done.task.scenario, one, done.task.how)
-                    say_counterexample(done.judgement, verdict, told, self.console)
-                    return told
+            found = [
+                (len(verdict.schedule.steps), number)
+                for number, verdict in enumerate(done.judgement.verdicts)
+                if verdict.schedule is not None
+            ]
+            if found:
+                _, number = min(found)
+                told = counterexample(done.judgement, done.task.scenario, self.properties[number], done.task.how)
+                say_counterexample(done.judgement, done.judgement.verdicts[number], told, self.console)
+                return told
         return None
 
     def pages(self) -> list[dict[str, Any]]:
