@@ -22,11 +22,12 @@ def check(
     fairness: str,
     *,
     exclusive_cpus: bool = False,
+    memory: str = "sc",
     max_states: int = 1 << 20,
     max_memory: int = 1 << 30,
 ) -> LivenessOutcome:
     """Check a model; a lasso must be one in CPython, too."""
-    model = Model("test", threads, None, [], 2, exclusive_cpus=exclusive_cpus)
+    model = Model("test", threads, None, [], 2, exclusive_cpus=exclusive_cpus, memory=memory)
     system = model.system()
     initial = system.initial()
     outcome = check_liveness(system, initial, fairness, max_states=max_states, max_memory=max_memory)
@@ -35,9 +36,9 @@ def check(
     return outcome
 
 
-def needed(threads: list[Thread], *, exclusive_cpus: bool = False) -> str:
+def needed(threads: list[Thread], *, exclusive_cpus: bool = False, memory: str = "sc") -> str:
     """The weakest fairness under which all threads end; each kind must say the same of it."""
-    outcomes = [check(threads, fairness, exclusive_cpus=exclusive_cpus) for fairness in FAIRNESS]
+    outcomes = [check(threads, fairness, exclusive_cpus=exclusive_cpus, memory=memory) for fairness in FAIRNESS]
     (weakest,) = {outcome.fairness_needed for outcome in outcomes}
     for fairness, outcome in zip(FAIRNESS, outcomes, strict=True):
         holds = bool(weakest) and FAIRNESS.index(fairness) >= FAIRNESS.index(weakest)
@@ -145,6 +146,18 @@ def test_an_interrupt_comes_some_time() -> None:
     )
 
 
+def test_store_buffers_are_written_back_some_time() -> None:
+    threads = [Thread("finisher", waiting.finish, cpu=0), Thread("spinner", waiting.spin, cpu=1)]
+    assert needed(threads, memory="tso") == "weak"
+    model = Model("test", threads, None, [], 2, memory="tso")
+    system = model.system()
+    state = system.initial()
+    while not system.ended(state, 0):
+        system.step(state, 0)
+    assert check_liveness(system, state, "none").verdict == "violated", "the store is in the buffer, and stays there"
+    assert check_liveness(system, state, "weak").verdict == "holds"
+
+
 def test_choices_are_not_fair() -> None:
     lasso = check([Thread("tosser", waiting.toss)], "fifo-locks").lasso
     assert lasso is not None
@@ -194,6 +207,16 @@ def test_limits_are_inconclusive_unless_something_is_found_before() -> None:
     assert outcome.verdict == "violated"
     assert outcome.fairness_needed == "", "unknown: not all was seen"
     assert check([*ways, TICK], "weak", max_memory=1 << 16).verdict == "inconclusive"
+
+
+def test_ctrl_c_is_inconclusive(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*args: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pagelab.check.state_graph.graph_of", interrupted)
+    outcome = check([SPINNER], "weak")
+    assert (outcome.verdict, outcome.interrupted) == ("inconclusive", True)
+    assert outcome.states > 0
 
 
 def test_there_is_room_for_so_many_threads() -> None:
