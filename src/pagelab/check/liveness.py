@@ -48,8 +48,8 @@ class LivenessOutcome:
     """What was found.
 
     ``verdict``: "holds", "violated" or "inconclusive" under ``fairness``.  ``fairness_needed``: the weakest fairness
-    under which it holds; "" if it holds under none, or that is not known.  The numbers are those of
-    :class:`~pagelab.check.search.Outcome`.
+    under which it holds; "" if it holds under none, or that is not known.  ``complete``: all states were explored.  The
+    numbers are those of :class:`~pagelab.check.search.Outcome`.
     """
 
     verdict: str
@@ -62,6 +62,7 @@ class LivenessOutcome:
     memory_bytes: int
     lasso: Lasso | None = None
     interrupted: bool = False
+    complete: bool = False
 
 
 def check_liveness(
@@ -89,10 +90,12 @@ def check_liveness(
     found = search.run(progress)
     memory = found.memory_bytes + bytes_needed(found.states, found.transitions)
 
-    def outcome(verdict: str, needed: str = "", lasso: Lasso | None = None, stopped: bool = False) -> LivenessOutcome:
+    def outcome(
+        verdict: str, needed: str = "", lasso: Lasso | None = None, *, stopped: bool = False, complete: bool = False
+    ) -> LivenessOutcome:
         seconds = time.perf_counter() - begin
         numbers = (found.states, found.transitions, found.depth, seconds, memory)
-        return LivenessOutcome(verdict, fairness, needed, *numbers, lasso, stopped)
+        return LivenessOutcome(verdict, fairness, needed, *numbers, lasso, stopped, complete)
 
     if found.interrupted or memory > max_memory:
         return outcome("inconclusive", stopped=found.interrupted)
@@ -104,8 +107,8 @@ def check_liveness(
     except KeyboardInterrupt:
         return outcome("inconclusive", stopped=True)
     if lasso is not None:
-        return outcome("violated", needed, lasso)
-    return outcome("holds" if judged.everything else "inconclusive", needed)
+        return outcome("violated", needed, lasso, complete=judged.everything)
+    return outcome("holds" if judged.everything else "inconclusive", needed, complete=judged.everything)
 
 
 class _Judge:

@@ -67,7 +67,7 @@ def as_outcome(found: LivenessOutcome) -> Outcome:
         memory_bytes=found.memory_bytes,
         schedule=None,
         interrupted=found.interrupted,
-        complete=found.verdict == "holds" or bool(found.fairness_needed),
+        complete=found.complete,
         fairness=found.fairness,
         fairness_needed=found.fairness_needed,
     )

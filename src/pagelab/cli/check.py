@@ -257,6 +257,14 @@ def title_of(model: Model, outcome: Outcome) -> Title:
     return Title(model.name, "", "", outcome.violation, label_of(model, outcome))
 
 
+def needs(outcome: Outcome | None, fairness: str) -> str:
+    """The weakest fairness under which threads end, in parentheses; "" if it is not known."""
+    if fairness:
+        return f" (fairness needed: {fairness})"
+    known = outcome is not None and outcome.verdict == "violated" and outcome.complete
+    return " (whatever the fairness)" if known else ""
+
+
 def say_verdict(model: Model, outcome: Outcome) -> None:
     """The verdict with what it rests on."""
     from rich.console import Console
@@ -265,7 +273,7 @@ def say_verdict(model: Model, outcome: Outcome) -> None:
     colour = {"holds": "green", "violated": "red"}.get(outcome.verdict, "yellow")
     said = f": {outcome.violation}" if outcome.violation else ""
     if outcome.fairness:
-        said = f" under {outcome.fairness} (fairness needed: {outcome.fairness_needed or 'there is none'}){said}"
+        said = f" under {outcome.fairness}{needs(outcome, outcome.fairness_needed)}{said}"
     console.print(f"[bold]{model.name}[/]  [bold {colour}]{outcome.verdict}[/]{said}", soft_wrap=True)
     label = label_of(model, outcome)
     console.print(

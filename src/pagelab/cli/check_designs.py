@@ -15,7 +15,7 @@ from pagelab.check.scenario import BUNDLED, Scenario, scenario_named
 from pagelab.check.table import Table, violations
 from pagelab.check.verdicts import Judgement, Verdict, counterexample, judge
 from pagelab.cli import counterexamples
-from pagelab.cli.check import print_json, progress_of
+from pagelab.cli.check import needs, print_json, progress_of
 from pagelab.errors import Inconclusive
 from pagelab.linux.designs import DESIGNS, design_named
 from pagelab.report.case import Title
@@ -77,7 +77,7 @@ def say_verdicts(judgement: Judgement, scenario: Scenario, console: Console) -> 
         colour = {"holds": "green", "violated": "bold red"}.get(verdict.verdict, "yellow")
         nothing = "" if verdict.claimed else " (this design never says so)"
         said = f": {verdict.said}" if verdict.said not in ("", verdict.words) else ""
-        fair = f" (fairness needed: {verdict.fairness_needed or 'there is none'})" if verdict.fairness else ""
+        fair = needs(verdict.outcome, verdict.fairness_needed) if verdict.fairness else ""
         console.print(
             f"  {verdict.property:{width}}  [{colour}]{verdict.verdict:12}[/]  {verdict.words}{nothing}{fair}{said}",
             soft_wrap=True,
