@@ -18,7 +18,7 @@ GUEST_PROGRAMS := qemu-system-x86_64:qemu-system-x86 busybox:busybox-static trac
 PIP := $(VENV)/bin/python -m pip --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fix guest bench docs floor clean guest-programs
+.PHONY: help demo test check fix guest bench mutants docs floor clean guest-programs
 .DELETE_ON_ERROR:
 
 help:
@@ -28,6 +28,7 @@ help:
 	@echo 'make fix     lint and format, mending what can be mended'
 	@echo 'make guest   only the tests that boot a kernel'
 	@echo 'make bench   speed, printed'
+	@echo 'make mutants seed faults into the model and see whether the checker catches them (six minutes)'
 	@echo 'make docs    the documentation, in build/docs'
 	@echo 'make floor   the quick tests on the oldest dependencies that pyproject.toml allows'
 	@echo 'make clean   remove what was built, the environments too'
@@ -100,6 +101,9 @@ guest: $(VENV)/dev.stamp guest-programs
 
 bench: $(VENV)/dev.stamp
 	@set -e; for bench in benchmarks/bench_*.py; do echo "== $$bench"; $(VENV)/bin/python "$$bench"; done
+
+mutants: $(VENV)/run.stamp
+	$(VENV)/bin/python tools/mutants.py $(MUTANTS)
 
 docs: $(VENV)/docs.stamp
 	$(VENV)/bin/sphinx-build --fail-on-warning --keep-going --quiet -b html docs build/docs
