@@ -12,6 +12,7 @@ import pytest
 
 from pagelab.check.actors import PROCEDURES
 from pagelab.check.kernel_model import applies
+from pagelab.check.properties import PROPERTIES
 from pagelab.check.scenario import BUNDLED, Scenario, bundled, parse_scenario, scenario_named
 from pagelab.errors import BadInput
 from pagelab.linux.designs import DESIGNS
@@ -246,3 +247,13 @@ def test_the_example_of_the_reference_is_good() -> None:
     text = (Path(__file__).parents[2] / "docs/reference/scenarios.md").read_text("utf-8")
     example = text.split("```toml\n")[1].split("```")[0]
     assert parse_scenario(example, "mine.toml").pages.pcplists == ((), (3,))
+
+
+def test_the_commands_in_the_docs_name_what_there_is() -> None:
+    text = (Path(__file__).parents[2] / "docs/explanation/verdicts.md").read_text("utf-8")
+    commands = [line.split("#")[0].split()[2:] for line in text.splitlines() if line.startswith("pagelab check ")]
+    assert len(commands) > 8
+    for design, *options in commands:
+        given = dict(zip(options[::2], options[1::2], strict=True))
+        assert applies(scenario_named(given.pop("--scenario")), design)
+        assert given.get("--property", "P1") in {one.name for one in PROPERTIES}
