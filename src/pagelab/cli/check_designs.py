@@ -124,12 +124,12 @@ def check_table(args: argparse.Namespace, how: How) -> int:
         for scenario in scenarios
         if applies(scenario, design)
     ]
-    run = TableRun(tasks, properties, None if args.json else Console(highlight=False))
+    run = TableRun(tasks, properties, None if args.json else Console(highlight=False), one_design=len(designs) == 1)
     run.all()
     if args.json:
         print_json([document for done in run.done for document in documents_of(done)])
     else:
-        first = run.summary(one_design=len(designs) == 1, called=args.scenario or "")
+        first = run.summary(called=args.scenario or "")
         if args.pdb and first is not None:
             counterexamples.debug(first)
     if args.html:
@@ -145,11 +145,18 @@ def documents_of(done: Done) -> list[dict[str, Any]]:
 
 
 class TableRun:
-    """Works through tasks and prints their rows, to ``console`` if there is one."""
+    """Works through tasks and prints their rows, to ``console`` if there is one.
 
-    def __init__(self, tasks: Sequence[Task], properties: Sequence[Property], console: Console | None) -> None:
-        self.tasks, self.properties, self.console = tasks, properties, console
+    Of one design a counterexample is told in full, before the table if its first scenario has one: they go from simple
+    to intricate, and nobody should have to wait for the intricate ones.
+    """
+
+    def __init__(
+        self, tasks: Sequence[Task], properties: Sequence[Property], console: Console | None, *, one_design: bool
+    ) -> None:
+        self.tasks, self.properties, self.console, self.one_design = tasks, properties, console, one_design
         self.done: list[Done] = []
+        self.told: Told | None = None
         self.interrupted = False
         self.table = Table(console or Console(), properties, [task.scenario.name for task in tasks])
 
@@ -183,13 +190,15 @@ class TableRun:
         if self.console is None:
             return
         if first:
-            if len(self.done) > 1:
+            if self.one_design:
+                self.told = self.tell_first()
+            if len(self.done) > 1 or self.told is not None:
                 self.console.print()
             self.table.title(done.task.design, DESIGNS[done.task.design].about)
         self.table.row(done)
         self.console.file.flush()
 
-    def summary(self, *, one_design: bool, called: str = "") -> Told | None:
+    def summary(self, *, called: str = "") -> Told | None:
         """What the symbols mean, what the verdicts rest on, each violation with its command; one of them in full."""
         console = self.console
         assert console is not None
@@ -211,10 +220,12 @@ class TableRun:
             console.print()
         for line in lines:
             console.print(line, soft_wrap=True, markup=False)
-        return self.tell_first() if one_design and not self.interrupted else None
+        if self.told is None and self.one_design and not self.interrupted:
+            self.told = self.tell_first()
+        return self.told
 
     def tell_first(self) -> Told | None:
-        """The shortest counterexample of the first scenario that has any: they go from simple to intricate."""
+        """The shortest counterexample of the first scenario that has any."""
         assert self.console is not None
         for done in self.done:
             found = [
