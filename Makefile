@@ -44,6 +44,8 @@ $(VENV)/bin/python:
 # Each stamp is newer than what it was made from, so a changed pyproject.toml installs again and nothing else does.
 $(VENV)/run.stamp: pyproject.toml | $(VENV)/bin/python
 	$(PIP) install --editable .
+	@echo 'compiling the search engine, once'
+	@$(VENV)/bin/python -m pagelab.check.engine_code
 	@touch $@
 
 # Dependency groups: pip knows them since 25.1, Debian 12 has 23.0.

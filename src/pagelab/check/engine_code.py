@@ -33,6 +33,12 @@ def function(name: str) -> Callable[..., int]:
     return _loaded[name]
 
 
+def compile_all() -> None:
+    """Fill the cache, so that nobody has to wait for numba."""
+    for module in FUNCTIONS:
+        _load(module)
+
+
 def _load(module: str) -> None:
     from pagelab.lang.machine_code import load
 
@@ -81,3 +87,7 @@ def _compile(module_name: str, machine: binding.TargetMachine) -> bytes:
             whole.link_in(part)
     code: bytes = machine.emit_object(whole)
     return code
+
+
+if __name__ == "__main__":
+    compile_all()
