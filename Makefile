@@ -28,7 +28,7 @@ help:
 	@echo 'make fix     lint and format, mending what can be mended'
 	@echo 'make guest   only the tests that boot a kernel'
 	@echo 'make bench   speed, printed'
-	@echo 'make mutants seed faults into the model and see whether the checker catches them (six minutes)'
+	@echo 'make mutants seed faults into the model and see whether the checker catches them (four minutes)'
 	@echo 'make docs    the documentation, in build/docs'
 	@echo 'make floor   the quick tests on the oldest dependencies that pyproject.toml allows'
 	@echo 'make clean   remove what was built, the environments too'

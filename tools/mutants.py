@@ -4,7 +4,7 @@
 A mutant is a piece of a file of ``src/pagelab/linux`` that reads otherwise.  The tables in ``tests/check/mutants`` say
 of each for which designs, in which scenario, a property has to catch it, and where it has to survive because it makes
 no difference that any property is about.  ``python tools/mutants.py`` tries all of them; see
-docs/explanation/mutants.md.
+docs/explanation/mutants.md, the tables of which it writes.
 
 The fault is seeded in memory: the functions of the module get the code of the changed source, and whoever looks up
 source lines sees the changed ones.  So the checker is the one that users run, and nothing is compiled twice.
@@ -44,6 +44,8 @@ HERE = Path(__file__).resolve().parent.parent / "tests" / "check" / "mutants"
 DESIGNS = ("5.9-rc5", "5.9", "5.10", "rfc-v1", "rfc", "alt", "5.11", "6.1")
 #: What the tables say for many designs at once.
 GROUPS = {"all": DESIGNS, "all before 6.1": DESIGNS[:-1]}
+#: What stands below this line of the page is written by this program.
+MARK = "<!-- tables: tools/mutants.py --page docs/explanation/mutants.md -->\n"
 HOW = How(workers=1)
 STATES = tuple(one for one in PROPERTIES if one.kind != "liveness")
 NAMES = tuple(one.name for one in PROPERTIES)
@@ -257,26 +259,46 @@ def claims(design: str, name: str) -> bool:
 # ---- the program
 
 
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A case under one design: what is wrong with it, or "", and how the mutant was caught, None if it survives."""
+
+    mutant: Mutant
+    case: Case
+    design: str
+    problem: str
+    found: Found | None
+
+
 def main(arguments: Sequence[str]) -> int:
     """Try mutants, all or those named, and print what came of them."""
     parser = argparse.ArgumentParser(description="Seed faults into the model and see whether the checker catches them.")
     parser.add_argument("names", nargs="*", metavar="NAME", help="mutants to try; all if none is named")
     parser.add_argument("--design", action="append", choices=DESIGNS, help="only under this design")
+    parser.add_argument(
+        "--page", type=Path, metavar="FILE", help="write the tables of docs/explanation/mutants.md anew"
+    )
     chosen = parser.parse_args(arguments)
     unknown = set(chosen.names) - {one.name for one in mutants()}
     if unknown:
         parser.error(f"there is no mutant {', '.join(sorted(unknown))}")
     some = [one for one in mutants() if not chosen.names or one.name in chosen.names]
+    everything = len(some) == len(mutants()) and not chosen.design
+    if chosen.page and not everything:
+        parser.error("--page needs all mutants under all designs")
     begin = time.process_time()
     with _cache_of_its_own():
-        wrong, caught = _try_all(some, chosen.design or DESIGNS)
-    if not chosen.names and not chosen.design:
-        _table(caught)
-        _survivors(some)
-    tried = sum(len(case.designs) for one in some for case in one.cases)
-    print(f"\n{len(some)} mutants, {tried} verdicts in {time.process_time() - begin:.0f} s of one core")
+        results = _try_all(some, chosen.design or DESIGNS)
+    if everything:
+        print("\n" + "\n".join(_table(results)))
+    print("\n" + "\n".join(_survivors(some)))
+    print(f"\n{len(some)} mutants, {len(results)} verdicts in {time.process_time() - begin:.0f} s of one core")
+    wrong = [result.problem for result in results if result.problem]
     for line in wrong:
         print(f"WRONG: {line}")
+    if chosen.page and not wrong:
+        by_hand, mark, _ = chosen.page.read_text("utf-8").partition(MARK)
+        chosen.page.write_text(by_hand + mark + "\n" + "\n".join(_page(results)), "utf-8")
     return 1 if wrong else 0
 
 
@@ -298,54 +320,93 @@ def _cache_of_its_own() -> Iterator[None]:
                 os.environ["XDG_CACHE_HOME"] = before
 
 
-def _try_all(some: Sequence[Mutant], designs: Sequence[str]) -> tuple[list[str], dict[tuple[str, str], list[str]]]:
-    wrong: list[str] = []
-    caught: dict[tuple[str, str], list[str]] = {}
+def _try_all(some: Sequence[Mutant], designs: Sequence[str]) -> list[Result]:
+    """Try them, and say of each case what came of it."""
+    results = []
     for mutant in some:
         print(f"{mutant.name}: {mutant.fault}")
         for case in mutant.cases:
             for design in [one for one in case.designs if one in designs]:
                 begin = time.process_time()
-                problem, found = try_case(mutant, case, design)
-                took = time.process_time() - begin
-                if problem:
-                    wrong.append(problem)
-                    print(f"  WRONG {problem}")
-                elif found is not None:
-                    told = f"{found.states:,} states"
-                    caught.setdefault((case.by, design), []).append(f"{mutant.name} ({told})")
-                    print(f"  {design:8} {case.by:9} {case.scenario:24} {told}, {found.steps} steps, {took:.1f} s")
+                result = Result(mutant, case, design, *try_case(mutant, case, design))
+                took = f"{time.process_time() - begin:.1f} s"
+                results.append(result)
+                if result.problem:
+                    print(f"  WRONG {result.problem}")
+                elif result.found is None:
+                    print(f"  {design:8} survives  {case.scenario:24} {took}")
                 else:
-                    print(f"  {design:8} survives  {case.scenario:24} {took:.1f} s")
+                    how = f"{result.found.states:,} states, {result.found.steps} steps, {took}"
+                    print(f"  {design:8} {case.by:9} {case.scenario:24} {how}")
                 sys.stdout.flush()
-    return wrong, caught
+    return results
 
 
-def _table(caught: dict[tuple[str, str], list[str]]) -> None:
-    """Of each property and design the mutant that was caught in the fewest states."""
-    print("\nproperty  design    mutants caught; the one that took the fewest states")
+def _caught(results: Sequence[Result], name: str, design: str) -> list[tuple[int, str]]:
+    """The mutants that a property caught under a design, each with the states it took, the fewest first."""
+    return sorted(
+        (one.found.states, one.mutant.name)
+        for one in results
+        if one.found is not None and one.case.by == name and one.design == design
+    )
+
+
+def _table(results: Sequence[Result]) -> Iterator[str]:
+    yield "property  design    mutants caught; the one that took the fewest states"
     for name in NAMES:
         for design in DESIGNS:
-            some = sorted(caught.get((name, design), []), key=_states)
-            said = f"{len(some):2}  {some[0]}" if some else why_none(name, design)
-            print(f"{name:9} {design:9} {said}")
+            some = _caught(results, name, design)
+            told = " 0  nothing" if claims(design, name) else " -  not claimed by this design"
+            if some:
+                told = f"{len(some):2}  {some[0][1]} ({some[0][0]:,} states)"
+            yield f"{name:9} {design:9} {told}"
 
 
-def _states(told: str) -> int:
-    return int("".join(filter(str.isdigit, told.rpartition("(")[2])))
-
-
-def why_none(name: str, design: str) -> str:
-    """Why no mutant is caught by a property under a design."""
-    return "nothing was caught" if claims(design, name) else " -  not claimed by this design"
-
-
-def _survivors(some: Sequence[Mutant]) -> None:
-    print("\nsurvivors")
+def _survivors(some: Sequence[Mutant]) -> Iterator[str]:
+    yield "survivors"
     for mutant in some:
         for case in mutant.cases:
             if not case.by:
-                print(f"  {mutant.name} ({', '.join(case.designs)}): {mutant.fault}\n    {case.because}")
+                yield f"  {mutant.name} ({', '.join(case.designs)}): {mutant.fault}"
+                yield f"    {case.scenario}: {case.because}"
+
+
+def _page(results: Sequence[Result]) -> Iterator[str]:
+    """The tables of the page, in Markdown."""
+    yield "## Caught, by property and design\n"
+    yield "How many mutants a property caught under a design, and in how many states the first of them.\n"
+    yield f"| | {' | '.join(DESIGNS)} |"
+    yield "|---" * (len(DESIGNS) + 1) + "|"
+    for name in NAMES:
+        cells = [_caught(results, name, design) for design in DESIGNS]
+        told = [f"{len(some)}: {some[0][0]:,}" if some else "not claimed" for some in cells]
+        yield f"| {name} | {' | '.join(told)} |"
+    for kind in dict.fromkeys(one.mutant.kind for one in results):
+        yield f"\n## {kind[0].upper() + kind[1:]}\n"
+        yield "| Mutant | Fault | Caught by, in scenario, after states |"
+        yield "|---|---|---|"
+        for mutant in dict.fromkeys(one.mutant for one in results if one.mutant.kind == kind):
+            how = "; ".join(_how(results, mutant, case) for case in mutant.cases)
+            yield f"| `{mutant.name}` | {mutant.fault} | {how} |"
+    yield "\n## Survivors\n"
+    for mutant in dict.fromkeys(one.mutant for one in results):
+        for case in mutant.cases:
+            if not case.by:
+                yield f"`{mutant.name}`, {_designs(case)}, in `{case.scenario}`"
+                yield f": {case.because}\n"
+
+
+def _how(results: Sequence[Result], mutant: Mutant, case: Case) -> str:
+    if not case.by:
+        return f"survives ({_designs(case)})"
+    states = [one.found.states for one in results if one.mutant == mutant and one.case == case and one.found]
+    least, most = min(states), max(states)
+    told = f"{least:,}" if least == most else f"{least:,} to {most:,}"
+    return f"{case.by} in `{case.scenario}`, {told} ({_designs(case)})"
+
+
+def _designs(case: Case) -> str:
+    return next((name for name, some in GROUPS.items() if case.designs == some), ", ".join(case.designs))
 
 
 if __name__ == "__main__":

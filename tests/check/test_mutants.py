@@ -6,6 +6,7 @@ from __future__ import annotations
 import linecache
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from types import CodeType, FunctionType
 
 import pytest
@@ -98,6 +99,11 @@ def test_every_design_has_a_caught_fault_of_every_kind() -> None:
 
 def test_every_survivor_has_a_reason() -> None:
     assert all(case.because for one in mutants.mutants() for case in one.cases if not case.by)
+
+
+def test_the_page_names_every_fault() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "explanation" / "mutants.md").read_text("utf-8")
+    assert [one.name for one in mutants.mutants() if f"| `{one.name}` | {one.fault} |" not in page] == []
 
 
 @pytest.mark.parametrize(
