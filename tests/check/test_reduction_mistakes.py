@@ -11,8 +11,10 @@ import numpy.typing as npt
 import pytest
 
 from pagelab.check import footprint, search
+from pagelab.check.counterexample import confirm
 from pagelab.check.independence import Independence
 from pagelab.check.kernel_model import kernel_model
+from pagelab.check.model_file import Model
 from pagelab.check.properties import PROPERTIES
 from pagelab.check.reduction import Reduction
 from pagelab.check.scenario import parse_scenario, scenario_named
@@ -42,6 +44,17 @@ def blink_locked() -> None:
 
 def below_three_unless_locked() -> bool:
     return held(shelf.counter.lock) or shelf.counter.value < 3
+
+
+def test_cpython_says_whether_the_property_is_violated(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads = [Thread("a", blink)]
+    model = Model("blink", threads, None, [shelf.value_below_three], 2)
+    system = model.system()
+    outcome = searched(system, reduced=False)
+    assert confirm(model, system, outcome) is None
+    monkeypatch.setattr(System, "good", lambda *_: 1)
+    with pytest.raises(RuntimeError, match="disagree about value_below_three in the last state"):
+        confirm(model, system, outcome)
 
 
 def store_behind_the_lock() -> None:

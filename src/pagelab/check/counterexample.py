@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import linecache
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -153,9 +153,18 @@ class Teller:
         return found
 
 
-def confirm(model: Model, system: System, outcome: Outcome) -> BaseException | None:
-    """Run a counterexample in CPython, comparing all tables after each step; returns what the last step raised.
+def holds(invariant: Callable[[], bool]) -> bool:
+    """Whether an invariant holds now, asked in CPython; one that fails itself does not."""
+    try:
+        return bool(invariant())
+    except AssertionError:
+        return False
 
+
+def confirm(model: Model, system: System, outcome: Outcome) -> BaseException | None:
+    """Run a counterexample in CPython, comparing all tables after each step and the invariants after the last.
+
+    :returns: what the last step raised.
     :raises RuntimeError: if CPython and the compiled machine disagree: a defect of pagelab.
     """
     assert outcome.schedule is not None
@@ -177,6 +186,9 @@ def confirm(model: Model, system: System, outcome: Outcome) -> BaseException | N
             unequal = differences(system.tables, lambda table: system.rows(table, state))
             if unequal:
                 raise RuntimeError(f"after step {number} CPython and compiled code disagree: {unequal[0]}")
+        for which, invariant in enumerate(system.invariants):
+            if holds(invariant) != (system.good(state, which) == 1):
+                raise RuntimeError(f"CPython and compiled code disagree about {invariant.__name__} in the last state")
     return None
 
 
