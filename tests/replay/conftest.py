@@ -22,9 +22,9 @@ def constants() -> Iterator[None]:
         vars(one).update(values)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def programs() -> Iterator[None]:
-    """Native replays share their programs, which makes them a hundred times faster."""
+    """Native replays share their programs, which makes them a hundred times faster; those of other tests do not."""
     with pytest.MonkeyPatch.context() as patch:
         keep_programs(patch)
         yield

@@ -14,7 +14,7 @@ from types import ModuleType
 import pytest
 
 from pagelab.linux.state import pcp
-from pagelab.replay import expect, hotplug_steps, steps
+from pagelab.replay import expect, hotplug_steps, late_steps, steps
 from tests.replay.kernel import START_PFN, Kernel
 from tests.replay.machines import in_cpython, mutant, natively
 from tests.replay.test_schedule_rules import alloc, drain, fill, free, hold, look, run
@@ -77,26 +77,29 @@ def then_look(schedule: Schedule) -> Schedule:
     return both
 
 
-SCHEDULES = [
-    (between, "        doubt(page)\n    elif", "    elif"),
-    (into_isolated_pageblock, "        doubt(page)\n    elif", "    elif"),
-    (locked_pcplist, "    doubt(event[i].page)\n", ""),
+SCHEDULES: list[tuple[Schedule, ModuleType, str, str]] = [
+    (between, steps, "        doubt(page)\n    elif", "    elif"),
+    (into_isolated_pageblock, steps, "        doubt(page)\n    elif", "    elif"),
+    (locked_pcplist, late_steps, "    doubt(event[i].page)\n", ""),
     (
         two_at_once,
+        steps,
         "        verdict.zone_events += 1\n        cpu_replay[cpu].direct_page",
         "        cpu_replay[cpu].direct_page",
     ),
 ]
 
 
-@pytest.mark.parametrize(("schedule", "old", "new"), SCHEDULES, ids=lambda one: getattr(one, "__name__", ""))
-def test_what_the_trace_leaves_open_is_unknown(schedule: Schedule, old: str, new: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("schedule", "module", "old", "new"), SCHEDULES, ids=lambda one: getattr(one, "__name__", ""))
+def test_what_the_trace_leaves_open_is_unknown(
+    schedule: Schedule, module: ModuleType, old: str, new: str, tmp_path: Path
+) -> None:
     path = run(then_look(schedule), tmp_path)
     result = natively(path)
     assert result.first_divergence is None
     assert not result.fault
     assert set(result.unknown_reasons) == {MOMENT}
-    assert in_cpython(path, steps=mutant(steps, old, new))[2] >= 0, "without the doubt it would be a miss"
+    assert in_cpython(path, steps=mutant(module, old, new))[2] >= 0, "without the doubt it would be a miss"
 
 
 def settled(kernel: Kernel) -> None:

@@ -11,7 +11,7 @@ from types import ModuleType
 import pytest
 
 from pagelab.linux.state import pcp, zone
-from pagelab.replay import hotplug_steps, steps
+from pagelab.replay import hotplug_steps, late_steps, steps
 from tests.replay.kernel import PAGES, Kernel, Task
 from tests.replay.machines import in_cpython, mutant, natively, scores_of
 
@@ -169,7 +169,7 @@ def free_finds_the_lock_taken(kernel: Kernel) -> None:
     look(kernel)
 
 
-@needs("return page != NIL and event[i].arg > late[cpu, slot].event", "return False")
+@needs("return page != NIL and event[i].arg > late[cpu, slot].event", "return False", late_steps)
 def list_finds_the_lock_taken(kernel: Kernel) -> None:
     """Its first page goes past the pcplist at once, since the drain has not taken zone->lock yet, the others follow."""
     pages = hold(kernel, 0, 12)
@@ -229,7 +229,11 @@ def giving_back_has_read_the_old_high(kernel: Kernel) -> None:
 
 
 @needs("        push_late(i, cpu)\n", "        free_one_page(cpu, page, order, migratetype, FPI_NONE)\n")
-@needs("        return isolated or bool(late[cpu, slot].freeing)\n", "        return bool(late[cpu, slot].freeing)\n")
+@needs(
+    "        return isolated or bool(late[cpu, slot].freeing)\n",
+    "        return bool(late[cpu, slot].freeing)\n",
+    late_steps,
+)
 def pageblock_is_isolated_before_its_type_is_read(kernel: Kernel) -> None:
     pages = hold(kernel, 0, pcp[0].batch)
     owner = kernel.task(0, lambda t: t.free(*pages)).to("mm_page_free")

@@ -7,7 +7,6 @@ Nothing heavy is imported here, and of the verbs only the one that was asked for
 from __future__ import annotations
 
 import argparse
-import difflib
 import importlib
 import io
 import os
@@ -61,11 +60,29 @@ class Verb(Protocol):
         """Run the verb and return the exit status."""
 
 
+def columns() -> int:
+    """Of the terminal, as shutil has it; importing that takes longer than a small search."""
+    told = os.environ.get("COLUMNS", "")
+    if told.isdecimal() and int(told):
+        return int(told)
+    try:
+        return os.get_terminal_size(sys.__stdout__.fileno()).columns or 80  # type: ignore[union-attr]
+    except (AttributeError, OSError, ValueError):  # there is no stdout, or it is no terminal
+        return 80
+
+
+class Help(argparse.RawDescriptionHelpFormatter):
+    """argparse makes one for each argument that is added."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, width=columns() - 2)
+
+
 class Parser(argparse.ArgumentParser):
     """argparse, with its complaints raised as :class:`~pagelab.errors.BadInput`: one sentence and a hint."""
 
     def __init__(self, prog: str, **kwargs: object) -> None:
-        kwargs.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        kwargs.setdefault("formatter_class", Help)
         super().__init__(prog=prog, allow_abbrev=False, **kwargs)  # type: ignore[arg-type]
 
     def error(self, message: str) -> NoReturn:
@@ -136,6 +153,8 @@ def run(argv: Sequence[str]) -> int:
         return BadInput.status
     verb, *rest = argv
     if verb not in VERBS:
+        import difflib
+
         near = difflib.get_close_matches(verb, VERBS, n=1)
         hint = f"did you mean `pagelab {near[0]}`?" if near else f"the verbs are {', '.join(VERBS)}"
         raise BadInput(f"there is no verb {verb!r}", hint)

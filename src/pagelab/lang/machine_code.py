@@ -1,25 +1,49 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Machine code that is kept: what was compiled once, on this kind of processor, is read from the cache afterwards."""
+"""Machine code that is kept: what was compiled once, on this kind of processor, is read from the cache afterwards.
+
+Reading it takes neither LLVM nor OpenSSL (which hashlib loads): importing those takes longer than most searches.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import functools
-import hashlib
+import itertools
 import os
-import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Protocol
 
 from pagelab.cache import cache_directory
 from pagelab.errors import MissingTool
+from pagelab.lang.object_file import Code, Unsupported
+
+try:
+    from _blake2 import blake2b
+except ImportError:  # not this Python's name for it
+    from hashlib import blake2b
 
 if TYPE_CHECKING:
     from llvmlite import binding
 
 #: Object files that are kept; those that were not used for longest go.
 KEPT = 400
+#: What a kept file ends with, so that a damaged one is not executed.
+DIGEST_BYTES = 16
+
+
+#: Lines of /proc/cpuinfo that tell kinds of processors apart, on x86 and on ARM.
+KINDS = frozenset(
+    ("vendor_id", "cpu family", "model", "model name", "stepping", "flags")
+    + ("CPU implementer", "CPU architecture", "CPU variant", "CPU part", "Features")
+)
+
+
+class Executable(Protocol):
+    """Code that can be called for as long as this object lives."""
+
+    def get_function_address(self, name: str) -> int:
+        """Where a function begins."""
 
 
 @functools.cache
@@ -31,6 +55,18 @@ def _host() -> tuple[str, str]:
     return llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
 
 
+@functools.cache
+def _processor() -> str:
+    """The kind of processor, without asking LLVM where the kernel tells."""
+    try:
+        with open("/proc/cpuinfo") as file:
+            of_the_first = itertools.takewhile(str.strip, file)
+            first = [line for line in of_the_first if line.partition(":")[0].strip() in KINDS]
+    except OSError:
+        first = []
+    return "".join((os.uname().machine, *(first or _host())))
+
+
 def target_machine(opt: int) -> binding.TargetMachine:
     """This processor, compiled for at a level of optimisation.  An engine that is given it owns it."""
     import llvmlite.binding as llvm
@@ -39,35 +75,43 @@ def target_machine(opt: int) -> binding.TargetMachine:
     return llvm.Target.from_default_triple().create_target_machine(cpu=cpu, features=features, opt=opt, jit=True)
 
 
-def load(depends_on: Iterable[bytes], make: Callable[[binding.TargetMachine], bytes], opt: int) -> Any:
+def load(depends_on: Iterable[bytes], make: Callable[[binding.TargetMachine], bytes], opt: int) -> Executable:
     """Executable code, from the cache or made and kept there.
 
     :param depends_on: all that the code depends on besides the processor and LLVM.
     :param make: compiles to an object file.
-    :returns: llvmlite's execution engine, which must live as long as addresses in it are used.
+    :returns: what must live as long as addresses in it are used.
     """
+    path = _path(depends_on, opt)
+    file = _read(path)
+    if file is None:
+        file = make(target_machine(opt))
+        _keep(path, file)
+    try:
+        return Code(file)
+    except Unsupported:
+        return _by_llvm(file, opt)
+
+
+def _by_llvm(file: bytes, opt: int) -> Executable:
     import llvmlite.binding as llvm
 
-    path = _path(depends_on, opt)
-    code = _read(path)
-    if code is None:
-        code = make(target_machine(opt))
-        _keep(path, code)
     engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), target_machine(opt))
-    engine.add_object_file(llvm.ObjectFileRef.from_data(code))
+    engine.add_object_file(llvm.ObjectFileRef.from_data(file))
     engine.finalize_object()
-    return engine
+    executable: Executable = engine
+    return executable
 
 
 def _path(depends_on: Iterable[bytes], opt: int) -> Path | None:
     """Where the code is kept, None if nowhere: the name tells of all that it depends on."""
     import llvmlite
 
-    digest = hashlib.sha256(" ".join((llvmlite.__version__, *_host(), str(opt))).encode())
+    digest = blake2b(" ".join((llvmlite.__version__, _processor(), str(opt))).encode(), digest_size=20)
     for part in depends_on:
-        digest.update(hashlib.sha256(part).digest())
+        digest.update(blake2b(part).digest())
     with contextlib.suppress(MissingTool):
-        return cache_directory("code") / f"{digest.hexdigest()[:40]}.o"
+        return cache_directory("code") / f"{digest.hexdigest()}.o"
     return None
 
 
@@ -75,22 +119,26 @@ def _read(path: Path | None) -> bytes | None:
     if path is None:
         return None
     try:
-        code = path.read_bytes()
+        kept = path.read_bytes()
         os.utime(path)
     except OSError:
         return None
-    return code
+    code, digest = kept[:-DIGEST_BYTES], kept[-DIGEST_BYTES:]
+    return code if blake2b(code, digest_size=DIGEST_BYTES).digest() == digest else None
 
 
 def _keep(path: Path | None, code: bytes) -> None:
     """Whoever reads it sees all of it or nothing; a cache that cannot be written costs time, no more."""
     if path is None:
         return
+    import tempfile
+
     with contextlib.suppress(OSError):
         handle, name = tempfile.mkstemp(dir=path.parent)
         try:
             with os.fdopen(handle, "wb") as file:
                 file.write(code)
+                file.write(blake2b(code, digest_size=DIGEST_BYTES).digest())
             os.replace(name, path)
         except OSError:
             os.unlink(name)

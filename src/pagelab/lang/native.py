@@ -16,6 +16,7 @@ from pagelab.lang.parse import parse
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
+    from llvmlite.binding import TargetMachine
 
 
 def tables_of(procedures: Iterable[Procedure]) -> set[Table[Any]]:
@@ -139,13 +140,13 @@ def compile_text(text: str, names: list[str], *, optimise: bool = True) -> tuple
 
     :param optimise: at O1, or not at all, which takes a tenth of the time.
     """
-    import llvmlite.binding as llvm
-
     from pagelab.lang.machine_code import load
 
     whole = f'{text}\n!0 = !{{!"branch_weights", i32 1000000, i32 1}}\n'
 
-    def make(machine: llvm.TargetMachine) -> bytes:
+    def make(machine: TargetMachine) -> bytes:
+        import llvmlite.binding as llvm
+
         module = llvm.parse_assembly(f'target triple = "{llvm.get_process_triple()}"\n{whole}')
         if optimise:
             builder = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options(speed_level=1))
