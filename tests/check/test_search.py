@@ -3,15 +3,20 @@
 
 from __future__ import annotations
 
+import os
 import random
+import subprocess
+import sys
 from collections import deque
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from pagelab.check import engine_code
 from pagelab.check.cpython import CPythonRun, NotEnabled, differences
 from pagelab.check.fewest import costs, fewest_preemptions
 from pagelab.check.search import Schedule, Search
@@ -235,3 +240,18 @@ def test_fewest_preemptions_to_a_failed_assertion() -> None:
     schedule = fewest_preemptions(system, initial, outcome.states, 1 << 30)
     assert schedule is not None
     assert costs(system, initial, schedule) == (0, 1, 4), "a runs to its end, then b looks"
+
+
+def test_the_engines_are_compiled_on_two_cores_where_nothing_is_kept(tmp_path: Path) -> None:
+    """The first run of all, and a second one that finds everything in the cache."""
+    program = (
+        "from pagelab.check import engine_code as code; code.prepare(); code.function('explore'); "
+        "started = code._other_core is not None; code.function('components'); print(started)"
+    )
+    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
+    for started in ("True\n", "False\n"):
+        run = subprocess.run(
+            [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False, timeout=300
+        )
+        assert (run.stdout, run.stderr, run.returncode) == (started, "", 0)
+    assert len(list((tmp_path / "pagelab" / "code").glob("*.o"))) == len(engine_code.FUNCTIONS)

@@ -4,12 +4,16 @@ than most searches."""
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import subprocess
+
     from llvmlite import binding
 
 #: Sources whose change makes the cached code useless, besides those of the module that was compiled.
@@ -22,6 +26,10 @@ FUNCTIONS = {
     "liveness_engine": {"link": 3, "components": 8, "round_trip": 4, "nearest": 9, "readable": 3},
 }
 
+#: LLVM's level of optimisation.
+OPT = 3
+
+_other_core: subprocess.Popen[bytes] | None = None
 _loaded: dict[str, Callable[..., int]] = {}
 _kept: list[Any] = []
 
@@ -33,19 +41,38 @@ def function(name: str) -> Callable[..., int]:
     return _loaded[name]
 
 
-def compile_all() -> None:
+def prepare() -> None:
+    """Where nothing is in the cache yet, have another core compile what will be needed after the first search."""
+    global _other_core
+    import subprocess
+
+    from pagelab.lang.machine_code import is_kept
+
+    first, *others = FUNCTIONS
+    if _other_core is None and not is_kept(_depends_on(first), OPT):
+        command = [sys.executable, "-m", "pagelab.check.engine_code", *others]
+        with contextlib.suppress(OSError):
+            _other_core = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def compile_all(modules: Iterable[str]) -> None:
     """Fill the cache, so that nobody has to wait for numba."""
-    for module in FUNCTIONS:
+    for module in modules:
         _load(module)
+
+
+def _depends_on(module: str) -> list[bytes]:
+    here = Path(__file__).parent
+    names = (*SOURCES, f"{module}.py", f"{module.removesuffix('_engine')}_layout.py")
+    return [module.encode(), *(path.read_bytes() for path in (here / name for name in names) if path.is_file())]
 
 
 def _load(module: str) -> None:
     from pagelab.lang.machine_code import load
 
-    here = Path(__file__).parent
-    names = (*SOURCES, f"{module}.py", f"{module.removesuffix('_engine')}_layout.py")
-    sources = [path.read_bytes() for path in (here / name for name in names) if path.is_file()]
-    engine = load([module.encode(), *sources], lambda machine: _compile(module, machine), 3)
+    if _other_core is not None and module != next(iter(FUNCTIONS)):
+        _other_core.wait()  # if it failed, the code is compiled here
+    engine = load(_depends_on(module), lambda machine: _compile(module, machine), OPT)
     _kept.append(engine)
     for name, parameters in FUNCTIONS[module].items():
         _loaded[name] = _callable(engine.get_function_address(f"pagelab_{name}"), parameters)
@@ -90,4 +117,4 @@ def _compile(module_name: str, machine: binding.TargetMachine) -> bytes:
 
 
 if __name__ == "__main__":
-    compile_all()
+    compile_all(sys.argv[1:] or FUNCTIONS)

@@ -116,8 +116,10 @@ def main(args: argparse.Namespace) -> int:
         check_path(Path(args.html))
     if args.target and (args.target.endswith(".py") or Path(args.target).is_file()):
         return check_file(args, how)
+    from pagelab.check.engine_code import prepare
     from pagelab.cli import check_designs
 
+    prepare()
     if args.set:
         raise BadInput("--set sets a parameter of a model in a file, not of a design")
     if args.target and args.scenario:

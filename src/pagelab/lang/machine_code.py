@@ -93,6 +93,12 @@ def load(depends_on: Iterable[bytes], make: Callable[[binding.TargetMachine], by
         return _by_llvm(file, opt)
 
 
+def is_kept(depends_on: Iterable[bytes], opt: int) -> bool:
+    """Whether load() would find it in the cache."""
+    path = _path(depends_on, opt)
+    return path is not None and path.is_file()
+
+
 def _by_llvm(file: bytes, opt: int) -> Executable:
     import llvmlite.binding as llvm
 
