@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from pagelab.check.explore import How
@@ -13,20 +11,9 @@ from pagelab.check.properties import property_named
 from pagelab.check.scenario import scenario_named
 from pagelab.check.verdicts import counterexample, judge
 from pagelab.errors import BadInput
-from pagelab.linux.features import features
-from pagelab.linux.state import machine
 
 STRAY = property_named("stray")
 RACE = scenario_named("offline-free")
-
-
-@pytest.fixture(autouse=True)
-def constants() -> Iterator[None]:
-    kept = [(one, dict(vars(one))) for one in (machine, features)]
-    yield
-    for one, values in kept:
-        vars(one).clear()
-        vars(one).update(values)
 
 
 @pytest.mark.parametrize("design", ["rfc", "5.11", "6.1"])

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from pagelab.check import actors, small_zone
@@ -18,20 +16,10 @@ from pagelab.check.scenario import scenario_named
 from pagelab.check.verdicts import Verdict, judge
 from pagelab.lang.stepped import Thread
 from pagelab.linux.designs import DESIGNS, Design, design_named
-from pagelab.linux.features import features
-from pagelab.linux.state import ON_PCPLIST, machine, mem_map, pcp
+from pagelab.linux.state import ON_PCPLIST, mem_map, pcp
 from tests.check.churn import churn
 
 P5 = property_named("P5")
-
-
-@pytest.fixture(autouse=True)
-def constants() -> Iterator[None]:
-    kept = [(one, dict(vars(one))) for one in (machine, features)]
-    yield
-    for one, values in kept:
-        vars(one).clear()
-        vars(one).update(values)
 
 
 def verdict_of(design: str, scenario: str, fairness: str = "fifo-locks") -> Verdict:
