@@ -56,10 +56,20 @@ def explore(given: list[str]) -> Outcome:
         (4, (2, 4, 2, 1), "SYSCTL NI=2", 48_476, 129_736),
         (4, (1, 2, 2, 3), "CHK", 15_100, 30_482),
         (3, (1, 4, 3, 1), "SYSCTL", 27_999, 70_566),
+        (2, (3, 6, 1, 1), "CHK SYSCTL=2 ND TSO", 2_268, 6_318),
+        (3, (3, 6, 1, 1), "OWN=0 RFC_OUT DRAIN_FIRST TSO BATCH=1", 11_805, 38_657),
+        (3, (2, 6, 1, 1), "OWN=0 SYSCTL RFC_OUT DRAIN_FIRST TSO HIGH=2 BATCH=1", 10_384, 29_006),
+        (3, (2, 2, 1, 2), "OWN=0 SYSCTL TSO HIGH=2", 10_565, 28_455),
+        (4, (1, 2, 1, 3), "OWN=0 SYSCTL ND HIGH=1", 7_867, 14_677),
+        (4, (2, 4, 1, 1), "OWN=0 NI=2 SYSCTL", 17_584, 36_037),
+        (4, (2, 4, 1, 1), "SYSCTL BATCH=3", 1_346, 2_776),
         # Violated: all states, past the violations.
         (1, (2, 2, 2, 1), "CHK ASSERT=0", 2_068, 4_800),
         (1, (2, 4, 2, 2), "ASSERT=0", 73_490, 205_461),
         (3, (1, 4, 2, 1), "RFC_OUT NI=2 ASSERT=0", 57_828, 152_579),
+        (1, (2, 4, 1, 1), "NI=2 ND TSO HIGH=4 ASSERT=0", 12_199, 33_881),
+        (3, (3, 4, 1, 3), "CHK SYSCTL DRAIN_FIRST TSO ASSERT=0", 10_840, 27_798),
+        (4, (3, 2, 1, 2), "CHK SYSCTL=2 ASSERT=0", 32_144, 81_691),
     ],
 )
 def test_counts_are_those_of_other_checkers(
