@@ -109,6 +109,11 @@ class Run:
     peak_mib: float
 
 
+def environment() -> dict[str, str]:
+    """That of a person's shell, where Python keeps what it compiled."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+
+
 def timed(command: list[str], where: Path, good: tuple[int, ...] = (0,)) -> tuple[str, float, float]:
     """Run it; what it wrote to stdout, its wall-clock time in s, its peak memory in MiB.
 
@@ -116,7 +121,7 @@ def timed(command: list[str], where: Path, good: tuple[int, ...] = (0,)) -> tupl
     """
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as words:
         begin = time.perf_counter()
-        process = subprocess.Popen(command, cwd=where, stdout=out, stderr=words)
+        process = subprocess.Popen(command, cwd=where, stdout=out, stderr=words, env=environment())
         _, status, usage = os.wait4(process.pid, 0)
         took = time.perf_counter() - begin
         process.returncode = os.waitstatus_to_exitcode(status)
