@@ -159,7 +159,12 @@ def test_one_scenario_under_all_designs(run_pagelab: Pagelab) -> None:
 
 
 def test_ctrl_c_prints_what_is_done() -> None:
-    command = [sys.executable, "-m", "pagelab", "check", "5.9-rc5", "--property", "stray"]
+    # Whoever runs the tests in the background has SIGINT ignored.
+    program = (
+        "import runpy, signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "runpy.run_module('pagelab', run_name='__main__', alter_sys=True)"
+    )
+    command = [sys.executable, "-c", program, "check", "5.9-rc5", "--property", "stray"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
         assert process.stdout is not None
         for line in process.stdout:
