@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 from pathlib import Path
 
 import llvmlite.binding as llvm
@@ -85,3 +86,16 @@ def test_a_cache_that_cannot_be_written_costs_time_alone(tmp_path: Path, monkeyp
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     _engine, addresses = compile_text(TEXT, ["look"], optimise=False)
     assert run(addresses["look"], 0) == 10
+
+
+def test_what_was_not_used_for_longest_goes(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine_code, "KEPT", 4)
+    for i in range(4):
+        compile_text(TEXT.replace("i64 40", f"i64 {i}"), ["look"], optimise=False)
+        for file in cache.iterdir():
+            os.utime(file, (file.stat().st_atime, file.stat().st_mtime - 10))
+    compile_text(TEXT.replace("i64 40", "i64 0"), ["look"], optimise=False)  # used again
+    (used, *_) = sorted(cache.iterdir(), key=lambda file: -file.stat().st_mtime)
+    compile_text(TEXT, ["look"], optimise=False)
+    assert len(list(cache.iterdir())) == 3
+    assert used.exists()

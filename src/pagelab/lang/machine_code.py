@@ -26,8 +26,8 @@ except ImportError:  # not this Python's name for it
 if TYPE_CHECKING:
     from llvmlite import binding
 
-#: Object files that are kept; those that were not used for longest go.
-KEPT = 400
+#: Object files that are kept, 30 KB each; when there are more, the half that was not used for longest goes.
+KEPT = 2000
 #: What a kept file ends with, so that a damaged one is not executed.
 DIGEST_BYTES = 16
 
@@ -148,6 +148,8 @@ def _keep(path: Path | None, code: bytes) -> None:
             os.replace(name, path)
         except OSError:
             os.unlink(name)
-        files = sorted(path.parent.iterdir(), key=lambda kept: kept.stat().st_mtime)
-        for old in files[: max(len(files) - KEPT, 0)]:
-            old.unlink(missing_ok=True)
+        files = list(path.parent.iterdir())
+        if len(files) > KEPT:
+            files.sort(key=lambda kept: kept.stat().st_mtime)
+            for old in files[: KEPT // 2]:
+                old.unlink(missing_ok=True)
