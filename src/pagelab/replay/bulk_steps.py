@@ -11,7 +11,7 @@ from pagelab.lang.declare import NIL
 from pagelab.linux.highatomic import highatomic
 from pagelab.linux.page_alloc import prep_new_page
 from pagelab.linux.pcp import __rmqueue_pcplist, order_to_pindex
-from pagelab.linux.state import machine, pcp_list, zone
+from pagelab.linux.state import machine, mem_map, pcp_list, zone
 from pagelab.replay.context import context_of
 from pagelab.replay.expect import doubt, give_up
 from pagelab.replay.fallback_steps import alloc_flags_of_hold
@@ -105,15 +105,28 @@ def bulk_refill(i: int, cpu: int, asked: int) -> None:
     take_listed(k, cpu, False)
 
 
+def has_listed(cpu: int, migratetype: int, nr_pages: int) -> bool:
+    """Whether a pcplist holds at least so many pages."""
+    page = pcp_list[cpu, order_to_pindex(migratetype, 0)].head
+    while page != NIL and nr_pages > 0:
+        page = mem_map[page].next
+        nr_pages -= 1
+    return nr_pages == 0
+
+
 def finish_bulk(i: int, cpu: int) -> None:
-    """A task leaves __alloc_pages_bulk(): by now it has had all its pages."""
+    """A task leaves __alloc_pages_bulk(): by now it has had all its pages, from one zone."""
     k = bulk_of(i)
     if k == NIL:
         return
-    refilled = bulk[k].left < event[bulk[k].event].arg
-    if bulk[k].left > 0:
-        if refilled or zone_is_full_enough(bulk[k].left):
+    entry = bulk[k].event
+    left = bulk[k].left
+    refilled = left < event[entry].arg
+    if has_listed(cpu, event[entry].migratetype, left):
+        if refilled or left == 0 or zone_is_full_enough(left):
             take_listed(k, cpu, is_disturbed(k, i, cpu))
-        if bulk[k].left > 0:
+        else:
             give_up(REASON_BULK)
+    elif refilled:
+        give_up(REASON_BULK)  # otherwise it was another zone: from this one there would have been a refill
     bulk[k].event = NIL
