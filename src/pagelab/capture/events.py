@@ -58,6 +58,7 @@ class Kind(enum.IntEnum):
     KSWAPD_SLEEP = 41  # mm_vmscan_kswapd_sleep
     COMPACTION = 42  # any compaction event: the free lists may have changed silently
     ALLOC_PAGES_BULK_DONE = 43  # return; arg: pages that the caller has now
+    FREE_PAGES_COUNTED = 44  # free pages are counted, under zone->lock; arg: how many more, at least 2, arg2: zone
 
 
 CONTEXT_HARDIRQ = 1

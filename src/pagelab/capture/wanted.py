@@ -100,6 +100,7 @@ _PROBES = (
     Wanted(Kind.UNSET_MIGRATETYPE_ISOLATE, ("pfn",), ("page",), migratetype=_TYPE),
     Wanted(Kind.ALLOC_PAGES_BULK, migratetype=_TYPE, arg=("nr_pages",), arg2=("gfp",), arg_cast="int"),
     Wanted(Kind.ALLOC_PAGES_BULK_DONE, arg=("ret",), arg_cast="int"),
+    Wanted(Kind.FREE_PAGES_COUNTED, arg=("delta",), arg2=_ZONE),
     Wanted(Kind.FREE_UNREF_PAGE_COMMIT, ("pfn",), ("page",), _ORDER, _TYPE, arg2=_ZONE),
 )
 #: Probes by the event's name, which is the kind's in small letters.

@@ -56,6 +56,9 @@ done < /etc/probes > /out/facts/probes_placed 2> /out/facts/probes_missing
 for event in $EVENTS; do
     busybox echo 1 2>/dev/null > "$T/events/$event/enable" || echo "$event" >> /out/facts/events_missing
 done
+while read -r name only_if; do
+    busybox echo "$only_if" 2>/dev/null > "$T/events/pagelab/$name/filter" || echo "$name" >> /out/facts/probes_missing
+done < /etc/probe_filters
 [ -d $T/events/pagelab ] && echo 1 > $T/events/pagelab/enable
 snapshot 00-boot
 

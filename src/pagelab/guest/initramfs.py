@@ -56,6 +56,8 @@ def build(
     variables = {**settings, "MODULES": " ".join(names)}
     archive.file("etc/record.conf", "".join(f"{k}={shlex.quote(v)}\n" for k, v in sorted(variables.items())).encode())
     archive.file("etc/probes", "".join(f"{probe.definition()}\n" for probe in probes).encode())
+    filters = "".join(f"{probe.name} {probe.only_if}\n" for probe in probes if probe.only_if)
+    archive.file("etc/probe_filters", filters.encode())
     archive.file("etc/sysctl.conf", "".join(f"{k} {v}\n" for k, v in sysctls.items()).encode())
     archive.file("etc/passwd", b"root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/sh\n")
     archive.file("etc/group", b"root:x:0:\nnogroup:x:65534:\n")

@@ -4,7 +4,8 @@
 A probe's name is its Kind in lower case, its arguments carry the names of the kernel's parameters and come from the
 registers of the x86-64 calling convention at function entry.  A kernel in which a function has no symbol of exactly
 that name (inlined, or a clone with other arguments: .isra, .constprop) goes without that probe; the capture says so.
-Signatures as in Linux 6.1 (mm/page_alloc.c, mm/page_isolation.c, mm/memory_hotplug.c), so placed on that kernel only.
+Signatures as in the source of the kernel that a table names (mm/page_alloc.c, mm/page_isolation.c,
+mm/memory_hotplug.c), so placed on that kernel only.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ class Probe:
     function: str
     arguments: str = ""
     at_return: bool = False
+    only_if: str = ""  # tracefs' filter: hits for which it does not hold are not recorded
 
     def definition(self) -> str:
         """The line for tracefs' kprobe_events (Documentation/trace/kprobetrace.rst).
@@ -95,10 +97,44 @@ PROBES = (
 )
 
 
+#: Linux 5.10.  rmqueue_bulk(), drain_pages_zone() and set_migratetype_isolate() are inlined in Debian's build, and
+#: zone_pcp_update() (__meminit) and __free_one_page() (inline) are not to be traced: functions that they call stand in.
+PROBES_5_10 = (
+    Probe("zone_pcp_update", "pageset_set_high_and_batch", "zone=%di"),  # for each possible CPU
+    Probe("drain_all_pages", "drain_all_pages", "zone=%di"),
+    Probe("drain_local_pages", "drain_local_pages", "zone=%di"),
+    Probe("free_pcppages_bulk", "free_pcppages_bulk", "zone=%di count=%si:s32 pcp=%dx"),
+    # The migratetype that was read from the pageblock: page->index, which is 32 bytes into struct page.
+    Probe("free_unref_page_commit", "free_unref_page_commit", "pfn=%si migratetype=+32(%di):s32"),
+    # NR_FREE_PAGES is counted by __free_one_page(), under zone->lock.  Single pages come from pcplists, and
+    # mm_page_pcpu_drain tells of those.
+    Probe(
+        "free_pages_counted",
+        "__mod_zone_page_state",
+        "zone=%di item=%si:s32 delta=%dx:s64",
+        only_if="item == 0 && delta > 1",
+    ),
+    Probe("move_freepages_block", "move_freepages_block", f"zone=%di page=%si migratetype=%dx:s32 {_VMEMMAP}"),
+    _done("move_freepages_block"),
+    Probe("start_isolate_page_range", "start_isolate_page_range", f"{_RANGE} migratetype=%dx:s32 flags=%cx:s32"),
+    _done("start_isolate_page_range"),
+    Probe("undo_isolate_page_range", "undo_isolate_page_range", f"{_RANGE} migratetype=%dx:s32"),
+    Probe("unset_migratetype_isolate", "unset_migratetype_isolate", f"page=%di migratetype=%si:s32 {_VMEMMAP}"),
+    Probe("offline_isolated_pages", "__offline_isolated_pages", _RANGE),
+    Probe("offline_pages", "offline_pages", "start_pfn=%di nr_pages=%si"),
+    _done("offline_pages"),
+    Probe("online_pages", "online_pages", "pfn=%di nr_pages=%si online_type=%dx:s32 nid=%cx:s32"),
+    _done("online_pages"),
+)
+
+#: By the names of pagelab.guest.kernels: only kernels whose source each signature has been compared with.
+_OF_KERNEL = {"5.10": PROBES_5_10, "6.1": PROBES}
+
+
 def probes_for(kernel: str) -> tuple[Probe, ...]:
-    """The probes for a kernel of pagelab.guest.kernels: those whose signature has been compared with its source.
+    """The probes for a kernel of pagelab.guest.kernels, none for one whose source they were not compared with.
 
     Other kernels have other parameters (5.10 has no pindex, 6.12 another move_freepages_block), and a probe that reads
     the wrong register would lie: they are traced with tracepoints only.
     """
-    return PROBES if kernel == "6.1" else ()
+    return _OF_KERNEL.get(kernel, ())

@@ -203,11 +203,14 @@ def __rmqueue_smallest(cpu: int, order: int, migratetype: int) -> int:
         expand(page, order, current_order, migratetype)
         mem_map[page].index = migratetype
         mem_map[page].compound_order = order
-        # pcp_allowed_order()
-        refill = migratetype < MIGRATE_PCPTYPES and (
-            order <= machine.costly_order or (machine.thp and order == machine.pageblock_order)
-        )
-        mm_page_alloc_zone_locked(cpu, page, order, migratetype, refill)
+        # Since Linux kernel commit 10e0f7530205 ("mm/page_alloc: fix tracepoint mm_page_alloc_zone_locked()")
+        # (in v5.19)
+        if features.zone_locked_shows_list:
+            # pcp_allowed_order()
+            refill = migratetype < MIGRATE_PCPTYPES and (
+                order <= machine.costly_order or (machine.thp and order == machine.pageblock_order)
+            )
+            mm_page_alloc_zone_locked(cpu, page, order, migratetype, refill)
         return page
     return NIL
 

@@ -68,7 +68,13 @@ DESIGNS = {
             "5.11",
             "5.10",
             frozenset(
-                {"pageset_update_two_stores", "pageset_cached_in_zone", "drain_by_isolation_users", "zone_pcp_disable"}
+                {
+                    "pageset_update_two_stores",
+                    "pageset_cached_in_zone",
+                    "drain_by_isolation_users",
+                    "zone_pcp_disable",
+                    "max_order_not_isolated",
+                }
             ),
             "Linux 5.11: offlining disables the pcplists by zone_pcp_disable()",
         ),
@@ -77,6 +83,7 @@ DESIGNS = {
             "5.11",
             frozenset(
                 {
+                    "alloc_pages_bulk",
                     "high_from_low_watermark",
                     "high_after_cpu_hotplug",
                     "free_factor",
@@ -86,7 +93,9 @@ DESIGNS = {
                     "merge_checked_always",
                     "drain_requested_list_first",
                     "free_high",
+                    "buddy_validated",
                     "isolate_at_pageblocks",
+                    "zone_locked_shows_list",
                     "pcp_spinlock",
                     "remote_drain",
                 }

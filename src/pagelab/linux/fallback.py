@@ -13,6 +13,7 @@ from __future__ import annotations
 from pagelab.lang.declare import NIL
 from pagelab.linux.alloc_flags import ALLOC_CMA, ALLOC_NOFRAGMENT
 from pagelab.linux.buddy import __rmqueue_smallest, move_freepages_block, move_to_free_list
+from pagelab.linux.features import features
 from pagelab.linux.migratetype import (
     MIGRATE_CMA,
     MIGRATE_HIGHATOMIC,
@@ -30,7 +31,7 @@ from pagelab.linux.state import (
     set_pageblock_migratetype,
     zone,
 )
-from pagelab.linux.trace import mm_page_alloc_extfrag
+from pagelab.linux.trace import mm_page_alloc_extfrag, mm_page_alloc_zone_locked
 
 
 def fallbacks(migratetype: int, i: int) -> int:
@@ -133,6 +134,13 @@ def __rmqueue_fallback(cpu: int, order: int, start_migratetype: int, alloc_flags
     return False
 
 
+def zone_locked_as_requested(cpu: int, page: int, order: int, migratetype: int) -> None:
+    """The tracepoint of kernels that tell the migratetype which was asked for, not that of the list."""
+    # Since Linux kernel commit 10e0f7530205 ("mm/page_alloc: fix tracepoint mm_page_alloc_zone_locked()") (in v5.19)
+    if not features.zone_locked_shows_list:
+        mm_page_alloc_zone_locked(cpu, page, order, migratetype, order == 0)
+
+
 def __rmqueue(cpu: int, order: int, migratetype: int, alloc_flags: int) -> int:
     """Take a page from the free lists; NIL if there is none.  zone.lock is held."""
     if machine.cma and alloc_flags & ALLOC_CMA:
@@ -140,6 +148,7 @@ def __rmqueue(cpu: int, order: int, migratetype: int, alloc_flags: int) -> int:
         if zone.free_cma_pages > zone.free_pages // 2:
             page = __rmqueue_smallest(cpu, order, MIGRATE_CMA)
             if page != NIL:
+                zone_locked_as_requested(cpu, page, order, migratetype)
                 return page
     page = __rmqueue_smallest(cpu, order, migratetype)
     while page == NIL:
@@ -149,4 +158,6 @@ def __rmqueue(cpu: int, order: int, migratetype: int, alloc_flags: int) -> int:
             if not __rmqueue_fallback(cpu, order, migratetype, alloc_flags):
                 break
             page = __rmqueue_smallest(cpu, order, migratetype)
+    if page != NIL:
+        zone_locked_as_requested(cpu, page, order, migratetype)
     return page

@@ -23,6 +23,8 @@ class Features(Constants):
     pageset_cached_in_zone: bool = True
     drain_by_isolation_users: bool = True
     zone_pcp_disable: bool = True
+    max_order_not_isolated: bool = True
+    alloc_pages_bulk: bool = True
     high_from_low_watermark: bool = True
     high_after_cpu_hotplug: bool = True
     free_factor: bool = True
@@ -32,7 +34,9 @@ class Features(Constants):
     merge_checked_always: bool = True
     drain_requested_list_first: bool = True
     free_high: bool = True
+    buddy_validated: bool = True
     isolate_at_pageblocks: bool = True
+    zone_locked_shows_list: bool = True
     pcp_spinlock: bool = True
     remote_drain: bool = True
     irqs_on_under_pcp_lock: bool = True
@@ -153,6 +157,22 @@ FEATURES = (
         "offlining keeps the pcplists of the zone disabled (high 0, batch 1) from before the isolation until its end",
     ),
     Feature(
+        "max_order_not_isolated",
+        "2484be0f88dc",
+        "mm/page_isolation: do not isolate the max order page",
+        "v5.11",
+        "",
+        "un-isolating a pageblock moves a free page of the largest order; before, it was taken out and put back",
+    ),
+    Feature(
+        "alloc_pages_bulk",
+        "387ba26fb1cb",
+        "mm/page_alloc: add a bulk page allocator",
+        "v5.13",
+        "",
+        "pages are allocated many at once, of which no event tells",
+    ),
+    Feature(
         "high_from_low_watermark",
         "b92ca18e8ca5",
         "mm/page_alloc: disassociate the pcp->high from pcp->batch",
@@ -226,12 +246,28 @@ FEATURES = (
         "freeing pages of orders 1 to 3 again and again without allocating empties the pcplists",
     ),
     Feature(
+        "buddy_validated",
+        "8170ac4700d2",
+        "mm: wrap __find_buddy_pfn() with a necessary buddy page validation",
+        "v5.19",
+        "",
+        "un-isolating a pageblock takes a free page out and puts it back only if it can merge then",
+    ),
+    Feature(
         "isolate_at_pageblocks",
         "b2c9e2fbba32",
         "mm: make alloc_contig_range work at pageblock granularity",
         "v5.19",
         "",
         "isolation rounds to pageblocks and splits free pages that reach across its ends",
+    ),
+    Feature(
+        "zone_locked_shows_list",
+        "10e0f7530205",
+        "mm/page_alloc: fix tracepoint mm_page_alloc_zone_locked()",
+        "v5.19",
+        "",
+        "mm_page_alloc_zone_locked shows the migratetype of the list; before, the one that was asked for",
     ),
     Feature(
         "pcp_spinlock",

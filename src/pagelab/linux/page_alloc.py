@@ -9,7 +9,7 @@ from __future__ import annotations
 from pagelab.lang.declare import NIL, irqs_off, trylock, unlock
 from pagelab.linux.alloc_flags import ALLOC_CMA, ALLOC_HIGHATOMIC, ALLOC_NON_BLOCK, ALLOC_OOM
 from pagelab.linux.buddy import FPI_NONE, __mod_zone_freepage_state, __rmqueue_smallest
-from pagelab.linux.fallback import __rmqueue
+from pagelab.linux.fallback import __rmqueue, zone_locked_as_requested
 from pagelab.linux.features import features
 from pagelab.linux.highatomic import reserve_highatomic_pageblock
 from pagelab.linux.migratetype import MIGRATE_HIGHATOMIC, MIGRATE_MOVABLE
@@ -30,6 +30,8 @@ def rmqueue_buddy(cpu: int, order: int, alloc_flags: int, migratetype: int) -> i
         page = NIL
         if alloc_flags & ALLOC_HIGHATOMIC:
             page = __rmqueue_smallest(cpu, order, MIGRATE_HIGHATOMIC)
+            if page != NIL:
+                zone_locked_as_requested(cpu, page, order, migratetype)
         if page == NIL:
             page = __rmqueue(cpu, order, migratetype, alloc_flags)
             # Failing now is worse than failing an atomic allocation of a higher order later.

@@ -13,8 +13,8 @@ from pagelab.linux.buddy import (
     __isolate_free_page,
     __mod_zone_freepage_state,
     __putback_isolated_page,
-    find_buddy_page_pfn,
     move_freepages_block,
+    page_is_buddy,
     split_free_page,
 )
 from pagelab.linux.drain import __drain_all_pages, drain_all_pages
@@ -112,6 +112,20 @@ def set_migratetype_isolate(cpu: int, page: int, migratetype: int, start: int, e
     return 0
 
 
+def may_merge_outside(page: int, order: int) -> bool:
+    """Whether an isolated free page has a buddy that is not isolated."""
+    # Since Linux kernel commit 2484be0f88dc ("mm/page_isolation: do not isolate the max order page") (in v5.11)
+    if features.max_order_not_isolated and order >= machine.max_order - 1:
+        return False
+    buddy = page ^ (1 << order)
+    # Since Linux kernel commit 8170ac4700d2 ("mm: wrap __find_buddy_pfn() with a necessary buddy page validation")
+    # (in v5.19)
+    if features.buddy_validated and not page_is_buddy(buddy, order):
+        return False
+    # pfn_valid_within() is always true on x86-64; what lies outside of the zone is never isolated.
+    return not 0 <= buddy < machine.nr_pages or get_pageblock_migratetype(buddy) != MIGRATE_ISOLATE
+
+
 def unset_migratetype_isolate(cpu: int, page: int, migratetype: int) -> None:
     """Give the pageblock that begins with a page back to a migratetype."""
     with irqs_off(cpu), zone.lock:
@@ -122,10 +136,8 @@ def unset_migratetype_isolate(cpu: int, page: int, migratetype: int) -> None:
         # A free page of at least a pageblock could not merge with a buddy outside: take it out and put it back.
         if mem_map[page].state == BUDDY:
             order = mem_map[page].order
-            if machine.pageblock_order <= order < machine.max_order - 1:
-                buddy = find_buddy_page_pfn(page, order)
-                if buddy != NIL and get_pageblock_migratetype(buddy) != MIGRATE_ISOLATE:
-                    isolated_page = __isolate_free_page(page, order) != 0
+            if order >= machine.pageblock_order and may_merge_outside(page, order):
+                isolated_page = __isolate_free_page(page, order) != 0
         if not isolated_page:
             nr_pages = move_freepages_block(cpu, page, migratetype)
             __mod_zone_freepage_state(nr_pages, migratetype)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from pagelab.capture.events import Kind
 from pagelab.lang.declare import NIL
+from pagelab.linux.features import features
 from pagelab.linux.memory_hotplug import (
     __offline_isolated_pages,
     generic_online_page,
@@ -12,6 +13,7 @@ from pagelab.linux.memory_hotplug import (
     offline_pages_uncount,
     online_pages_begin,
     online_pages_present,
+    size_pcplists,
 )
 from pagelab.linux.migratetype import MIGRATE_ISOLATE, MIGRATE_MOVABLE
 from pagelab.linux.page_isolation import (
@@ -46,6 +48,8 @@ def step_hotplug(i: int, cpu: int, kind: int) -> None:
     elif kind == Kind.UNDO_ISOLATE_PAGE_RANGE:
         if hotplug.online:
             online_pages_present(hotplug.nr_pages)
+            if not capture.probe_zone_pcp_update:
+                size_pcplists()
     elif kind == Kind.ONLINE_PAGES_DONE:
         settle(cpu)
         hotplug.online = False
@@ -73,6 +77,8 @@ def step_hotplug(i: int, cpu: int, kind: int) -> None:
             zone_pcp_enable()
         else:
             hotplug.enabling = True
+    elif kind == Kind.ZONE_PCP_UPDATE:
+        step_pcp_update(cpu)
     elif kind == Kind.ZONE_SET_PAGESET:
         step_pageset(i, cpu)
     elif kind == Kind.MOVE_FREEPAGES_BLOCK:
@@ -101,6 +107,7 @@ def step_online_free(cpu: int, page: int, order: int) -> None:
     generic_online_page(cpu, page, order)
     if page + (1 << order) == start + nr_pages:
         online_pages_present(nr_pages)
+        size_pcplists()
         undo_isolate_page_range(cpu, start, start + nr_pages, MIGRATE_MOVABLE)
         init_per_zone_wmark_min(cpu)
 
@@ -114,6 +121,22 @@ def settle(cpu: int) -> None:
         init_per_zone_wmark_min(cpu)
     else:
         offline_pages_end(cpu, hotplug.start, hotplug.nr_pages)
+
+
+def step_pcp_update(cpu: int) -> None:
+    """High and batch are set, on one CPU after the other; all follow from the number of pages."""
+    # Since Linux kernel commit b92ca18e8ca5 ("mm/page_alloc: disassociate the pcp->high from pcp->batch") (in v5.14)
+    if features.high_from_low_watermark:
+        return
+    high = pcp[0].high
+    batch = pcp[0].batch
+    if hotplug.offline:
+        settle(cpu)
+    else:
+        size_pcplists()
+    if high != pcp[0].high or batch != pcp[0].batch:
+        hotplug.old_high = high
+        hotplug.old_batch = batch
 
 
 def step_pageset(i: int, cpu: int) -> None:

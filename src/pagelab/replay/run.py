@@ -20,6 +20,7 @@ from pagelab.replay.design import design_of
 from pagelab.replay.expect import on_drain, on_moved, on_zone_locked
 from pagelab.replay.explain import explain
 from pagelab.replay.fallback_steps import on_extfrag
+from pagelab.replay.irqs_off_steps import on_flush_drain_work
 from pagelab.replay.result import REASONS, SCORED, Result, Score
 from pagelab.replay.steps import link_events, replay
 from pagelab.replay.zone import ReplayZone, prepare_zone
@@ -35,6 +36,7 @@ STATE = (
     tables.expected,
     tables.pending,
     tables.cpu_replay,
+    tables.direct,
     tables.late,
     tables.bulk,
     tables.last_free,
@@ -48,6 +50,7 @@ PROBES: Mapping[Tracepoint, Callable[..., None]] = {
     trace.mm_page_pcpu_drain: on_drain,
     trace.move_freepages_block_done: on_moved,
     trace.mm_page_alloc_extfrag: on_extfrag,
+    trace.flush_drain_work: on_flush_drain_work,
 }
 
 
@@ -73,6 +76,8 @@ def configure(capture: Capture, zone_events: ReplayZone) -> None:
         probe_free_unref_page_commit=Kind.FREE_UNREF_PAGE_COMMIT in zone_events.probes,
         probe_move_freepages_block=Kind.MOVE_FREEPAGES_BLOCK in zone_events.probes,
         probe_alloc_pages_bulk=Kind.ALLOC_PAGES_BULK in zone_events.probes,
+        probe_free_pages_counted=Kind.FREE_PAGES_COUNTED in zone_events.probes,
+        probe_zone_pcp_update=Kind.ZONE_PCP_UPDATE in zone_events.probes,
         preemptible=is_preemptible(capture),
         probe_online_pages=Kind.ONLINE_PAGES in zone_events.probes,
         probe_zone_set_pageset=Kind.ZONE_SET_PAGESET in zone_events.probes,

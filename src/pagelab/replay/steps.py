@@ -12,6 +12,7 @@ from pagelab.lang.declare import NIL, trylock, unlock
 from pagelab.linux.alloc_flags import ALLOC_HIGHATOMIC
 from pagelab.linux.buddy import FPI_NONE
 from pagelab.linux.drain import drain_pages_zone_once
+from pagelab.linux.features import features
 from pagelab.linux.highatomic import reserve_highatomic_pageblock, unreserve_highatomic_pageblock
 from pagelab.linux.migratetype import (
     MIGRATE_HIGHATOMIC,
@@ -49,6 +50,14 @@ from pagelab.replay.context import context_of, next_in_context
 from pagelab.replay.expect import believe, check_expected, count_exact, count_unknown, diverge, doubt, give_up, waits
 from pagelab.replay.fallback_steps import alloc_flags_of_hold, is_isolation, taken_over_by
 from pagelab.replay.hotplug_steps import step_hotplug, step_online_free
+from pagelab.replay.irqs_off_steps import (
+    batch_as_read,
+    goes_past,
+    push_direct,
+    read_type_as_shown,
+    run_own_drain,
+    settle_directs,
+)
 from pagelab.replay.late_steps import (
     free_after_interrupts,
     free_late,
@@ -58,6 +67,7 @@ from pagelab.replay.late_steps import (
 )
 from pagelab.replay.tables import (
     HOLD_COMMIT,
+    HOLD_DRAIN,
     HOLD_NONE,
     HOLD_REFILL,
     NOTE_COMMIT,
@@ -145,6 +155,8 @@ def step(i: int) -> None:
     cpu_replay[cpu].last = i
     free_after_interrupts(i, cpu)
     settle_direct(i, cpu)
+    if cpu_replay[cpu].directs != 0:
+        settle_directs(i, cpu)
     while cpu_replay[cpu].late_first != cpu_replay[cpu].late_end and is_past_late(i, cpu):
         free_late(cpu)
     if kind == Kind.MM_PAGE_ALLOC_ZONE_LOCKED:
@@ -178,7 +190,7 @@ def step(i: int) -> None:
         step_free(i, cpu)
     elif kind == Kind.MM_PAGE_FREE_BATCHED:
         if not capture.probe_free_unref_page_commit:
-            commit(i, cpu, event[i].page, 0)
+            step_commit(i, cpu)
     elif kind == Kind.FREE_UNREF_PAGE_COMMIT:
         step_commit(i, cpu)
     elif kind == Kind.ALLOC_PAGES_BULK:
@@ -221,6 +233,9 @@ def run_hold(i: int, cpu: int) -> None:
     hold = cpu_replay[cpu].hold
     cpu_replay[cpu].hold = HOLD_NONE
     unlock(pcp[cpu].lock)
+    if hold == HOLD_DRAIN:
+        run_own_drain(cpu, cpu_replay[cpu].hold_asked)
+        return
     order = cpu_replay[cpu].hold_order
     high = pcp[cpu].high
     batch = pcp[cpu].batch
@@ -306,7 +321,7 @@ def refill(i: int, cpu: int, order: int, migratetype: int, asked: int) -> None:
         page = rmqueue_pcplist(cpu, order, migratetype, alloc_flags_of_hold(i, asked))
         if page != NIL:
             push_pending(i, cpu, page, order, migratetype)
-    elif order == 0 and not machine.zone_movable and not capture.probe_alloc_pages_bulk:
+    elif order == 0 and may_take_silently():
         give_up(REASON_BULK)  # somebody had its pages silently
 
 
@@ -327,6 +342,13 @@ def take(i: int, cpu: int, order: int, migratetype: int) -> None:
         and migratetype < MIGRATE_PCPTYPES
         and pcplist_is_empty(cpu, order, migratetype)
     ):
+        # Since Linux kernel commit 4b23a68f9536 ("mm/page_alloc: protect PCP lists with a spinlock") (in v6.0)
+        if not features.pcp_spinlock:
+            batch = pcp[cpu].batch
+            pcp[cpu].batch = batch_as_read(i, cpu)
+            refill(i, cpu, order, migratetype, capture.expected_size)
+            pcp[cpu].batch = batch
+            return
         refill(i, cpu, order, migratetype, capture.expected_size)
     else:
         # Its order has no pcplists, or somebody holds pcp->lock.
@@ -379,9 +401,17 @@ def step_alloc(i: int, cpu: int) -> None:
     count_exact(SCORE_ALLOC)
 
 
+def may_take_silently() -> bool:
+    """Whether pages may leave a pcplist without any event."""
+    # Since Linux kernel commit 387ba26fb1cb ("mm/page_alloc: add a bulk page allocator") (in v5.13)
+    if not features.alloc_pages_bulk:
+        return False
+    return not machine.zone_movable and not capture.probe_alloc_pages_bulk
+
+
 def may_be_behind_bulk(i: int, order: int) -> bool:
     """Whether pages that went silently can be why an allocation got another page: only if no probe tells of those."""
-    if order != 0 or machine.zone_movable or capture.probe_alloc_pages_bulk:
+    if order != 0 or not may_take_silently():
         return False
     page = event[i].page
     return mem_map[page].state == ON_PCPLIST and mem_map[page].compound_order == 0
@@ -425,7 +455,9 @@ def step_free(i: int, cpu: int) -> None:
     if event[i].note != NOTE_NONE:
         return
     migratetype = mem_map[page].index
-    if not pcp_allowed_order(order) or migratetype == MIGRATE_ISOLATE:
+    if not pcp_allowed_order(order) and capture.probe_free_pages_counted:
+        push_direct(i, cpu)
+    elif not pcp_allowed_order(order) or migratetype == MIGRATE_ISOLATE:
         free_one_page(cpu, page, order, migratetype, FPI_NONE)
         # Even into an isolated pageblock: it may merge with a neighbour that is on a list which serves allocations.
         verdict.zone_events += 1
@@ -446,6 +478,17 @@ def step_free(i: int, cpu: int) -> None:
 def step_commit(i: int, cpu: int) -> None:
     """A page whose free was announced is put on a pcplist."""
     page = event[i].page
+    kind = event[i].kind
+    # Since Linux kernel commit 4b23a68f9536 ("mm/page_alloc: protect PCP lists with a spinlock") (in v6.0)
+    if not features.pcp_spinlock:
+        if mem_map[page].state != IN_FLIGHT or not read_type_as_shown(i):
+            diverge(i, SCORE_FREE, kind, page, 0, mem_map[page].index, mem_map[page].state)
+        elif not goes_past(cpu, page):
+            commit(i, cpu, page, 0)
+        return
+    if kind == Kind.MM_PAGE_FREE_BATCHED:
+        commit(i, cpu, page, 0)
+        return
     if mem_map[page].state != IN_FLIGHT or pcp_migratetype(page) != event[i].migratetype:
         diverge(i, SCORE_FREE, Kind.FREE_UNREF_PAGE_COMMIT, page, 0, pcp_migratetype(page), mem_map[page].state)
         return
@@ -488,6 +531,8 @@ def step_drain(i: int, cpu: int) -> None:
             run_hold(i, cpu)
         elif cpu_replay[cpu].drain_waits:
             run_drain(cpu)
+        elif not features.pcp_spinlock:
+            run_own_drain(cpu, NIL)
         else:
             give_up(REASON_DRAIN)  # by a drain of which no probe tells
             count_unknown(SCORE_DRAIN)
@@ -507,6 +552,9 @@ def step_bulk(i: int, cpu: int) -> None:
         else:
             give_up(REASON_UNMODELLED)
     elif cpu_replay[cpu].hold == HOLD_COMMIT:
+        cpu_replay[cpu].hold_asked = event[i].arg
+    elif not features.pcp_spinlock:
+        begin_hold(i, cpu, HOLD_DRAIN)
         cpu_replay[cpu].hold_asked = event[i].arg
 
 

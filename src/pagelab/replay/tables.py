@@ -18,6 +18,8 @@ class Capture(Constants):
     probe_online_pages: bool = False
     probe_move_freepages_block: bool = False
     probe_alloc_pages_bulk: bool = False
+    probe_free_pages_counted: bool = False
+    probe_zone_pcp_update: bool = False
     #: Whether a task in the kernel can be scheduled away anywhere.
     preemptible: bool = False
     #: Without that probe: pages that come online together.  A memory block of x86-64 with less than 64 GiB: 128 MiB.
@@ -40,6 +42,7 @@ NOTE_LIST = 2  # one of a list
 HOLD_NONE = 0
 HOLD_REFILL = 1  # rmqueue_bulk() was entered
 HOLD_COMMIT = 2  # a page is being put on a pcplist that is full
+HOLD_DRAIN = 3  # the CPU empties its pcplists itself
 
 # score[s]
 SCORE_ALLOC = 0  # the page that an allocation got
@@ -129,6 +132,15 @@ class CpuReplay:
     late_first: i32 = 0  # number of the oldest in late[cpu]
     late_end: i32 = 0  # number after that of the newest
     last: i32 = NIL  # newest event of this CPU
+    directs: i8 = 0  # pages in direct[cpu]
+
+
+class Direct:
+    """A page of an order without pcplists that was announced and is not yet on the free lists; one a context."""
+
+    page: i32 = NIL
+    order: i8 = 0
+    zone_events: i64 = 0  # verdict.zone_events when it was announced
 
 
 class Late:
@@ -204,6 +216,7 @@ event = columns("event", Event, lambda: capture.nr_events)
 expected = table("expected", Expected, lambda: machine.nr_cpus, lambda: capture.expected_size)
 pending = table("pending", Pending, lambda: machine.nr_cpus, lambda: capture.pending_size)
 cpu_replay = table("cpu_replay", CpuReplay, lambda: machine.nr_cpus)
+direct = table("direct", Direct, lambda: machine.nr_cpus, lambda: 4)
 late = table("late", Late, lambda: machine.nr_cpus, lambda: capture.late_size)
 bulk = table("bulk", Bulk, lambda: capture.pending_size)
 last_free = table("last_free", LastFree, lambda: machine.nr_pages)

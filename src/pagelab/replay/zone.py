@@ -50,6 +50,7 @@ OF_ZONE = (
     Kind.RMQUEUE_BULK,
     Kind.ZONE_SET_PAGESET,
     Kind.DRAIN_LOCAL_PAGES,
+    Kind.FREE_PAGES_COUNTED,
 )
 #: A return, and the entry that it belongs to, by the same task: it may have moved to another CPU meanwhile.
 RETURNS = {
