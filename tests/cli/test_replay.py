@@ -21,7 +21,7 @@ from pagelab.replay.result import Result
 from pagelab.replay.run import replay_capture
 
 CAPTURES = sorted((Path(__file__).parents[2] / "captures").glob("*.tar.zst"))
-assert CAPTURES, "the tree must hold a capture"
+BY_KERNEL = {path.name.split("-")[0]: path for path in CAPTURES}
 
 
 @pytest.fixture(autouse=True)
@@ -38,7 +38,7 @@ def constants() -> Iterator[None]:
 def unpacked(tmp_path: Path) -> Path:
     target = tmp_path / "capture"
     target.mkdir()
-    return unpack(CAPTURES[0], target)
+    return unpack(BY_KERNEL["6.1"], target)
 
 
 @pytest.mark.parametrize("capture", CAPTURES, ids=lambda path: path.name)
@@ -49,12 +49,14 @@ def test_all_is_exact(capture: Path) -> None:
     assert result.status == 0
     assert result.unknown_reasons == {}
     assert result.scores["alloc"].total > 10_000
-    # A movable zone has nothing to fall back to.
-    assert {name for name, score in result.scores.items() if score.total == 0} == {"fallback"}
+    # A movable zone has nothing to fall back to.  No probe tells the values of high and batch of 5.10.
+    silent = {"fallback", "pageset"} if result.design == "5.10" else {"fallback"}
+    assert {name for name, score in result.scores.items() if score.total == 0} == silent
+    assert capture.name.startswith(f"{result.design}-")
 
 
-def replayed_with(monkeypatch: pytest.MonkeyPatch, change: object) -> Result:
-    """Replay the bundled capture with its events changed."""
+def replayed_with(monkeypatch: pytest.MonkeyPatch, change: object, kernel: str = "6.1") -> Result:
+    """Replay the bundled capture of a kernel with its events changed."""
     read = directory.read_capture
 
     def changed(path: Path) -> directory.Capture:
@@ -62,29 +64,35 @@ def replayed_with(monkeypatch: pytest.MonkeyPatch, change: object) -> Result:
         return replace(capture, events=change(capture.events))  # type: ignore[operator]
 
     monkeypatch.setattr(directory, "read_capture", changed)
-    return replay_capture(CAPTURES[0])
+    return replay_capture(BY_KERNEL[kernel])
 
 
 @pytest.mark.parametrize(
-    ("kind", "column", "by"),
+    ("kernel", "kind", "column", "by"),
     [
-        (Kind.MM_PAGE_ALLOC, "pfn", 1),
-        (Kind.MM_PAGE_ALLOC_ZONE_LOCKED, "pfn", 1),
-        (Kind.MM_PAGE_PCPU_DRAIN, "pfn", 1),
-        (Kind.MM_PAGE_PCPU_DRAIN, "migratetype", -1),
-        (Kind.MOVE_FREEPAGES_BLOCK_DONE, "arg", 1),
-        (Kind.ZONE_SET_PAGESET, "pfn", 1),
+        ("6.1", Kind.MM_PAGE_ALLOC, "pfn", 1),
+        ("6.1", Kind.MM_PAGE_ALLOC_ZONE_LOCKED, "pfn", 1),
+        ("6.1", Kind.MM_PAGE_PCPU_DRAIN, "pfn", 1),
+        ("6.1", Kind.MM_PAGE_PCPU_DRAIN, "migratetype", -1),
+        ("6.1", Kind.MOVE_FREEPAGES_BLOCK_DONE, "arg", 1),
+        ("6.1", Kind.ZONE_SET_PAGESET, "pfn", 1),
+        ("5.10", Kind.MM_PAGE_ALLOC, "pfn", 1),
+        ("5.10", Kind.MM_PAGE_ALLOC_ZONE_LOCKED, "pfn", 1),
+        ("5.10", Kind.MM_PAGE_PCPU_DRAIN, "pfn", 1),
+        ("5.10", Kind.MM_PAGE_PCPU_DRAIN, "migratetype", -1),
+        ("5.10", Kind.MOVE_FREEPAGES_BLOCK_DONE, "arg", 1),
+        ("5.10", Kind.FREE_UNREF_PAGE_COMMIT, "migratetype", 1),
     ],
 )
 def test_one_changed_event_is_the_first_divergence(
-    kind: Kind, column: str, by: int, monkeypatch: pytest.MonkeyPatch
+    kernel: str, kind: Kind, column: str, by: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     where = -1
 
     def change(events: Events) -> Events:
         nonlocal where
         rows = np.flatnonzero(events.kind == kind)
-        if kind < Kind.ZONE_PCP_DISABLE:
+        if kind < Kind.ZONE_PCP_DISABLE or kind == Kind.FREE_UNREF_PAGE_COMMIT:
             rows = rows[events.pfn[rows] >= 0x100000]
         elif kind == Kind.ZONE_SET_PAGESET:
             rows = rows[events.arg2[rows] == events.arg2[events.kind == Kind.ONLINE_PAGES][0]]
@@ -93,7 +101,7 @@ def test_one_changed_event_is_the_first_divergence(
         values[where] += by
         return replace(events, **{column: values})
 
-    result = replayed_with(monkeypatch, change)
+    result = replayed_with(monkeypatch, change, kernel)
     assert result.status == 1
     assert result.missed == 1
     assert result.first_divergence is not None
@@ -125,7 +133,7 @@ def test_bad_captures_are_told_in_a_sentence(
     for argv, words in (
         ((str(tmp_path / "none"),), "there is no such directory or file"),
         ((str(tmp_path / "empty"),), "the directory is empty"),
-        ((str(CAPTURES[0]), "--design", "6.2"), "there is no design '6.2'"),
+        ((str(BY_KERNEL["6.1"]), "--design", "6.2"), "there is no design '6.2'"),
     ):
         status, err = told(capsys, *argv)
         assert status == 2

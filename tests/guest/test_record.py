@@ -13,7 +13,7 @@ from pagelab.capture.events import Kind
 from pagelab.cli.record import megabytes
 from pagelab.errors import BadInput, GuestFailed, MissingTool
 from pagelab.guest import qemu, record
-from pagelab.guest.probes import PROBES, probes_for
+from pagelab.guest.probes import PROBES, PROBES_5_10, probes_for
 from pagelab.guest.record import Plan
 from pagelab.guest.workloads import DEFAULT_PAGES
 from tests.conftest import Pagelab
@@ -64,10 +64,10 @@ def test_all_cpus_together_allocate_the_pages() -> None:
 
 def test_probes_are_named_after_the_kinds() -> None:
     kinds = {kind.name.lower() for kind in Kind}
-    assert {probe.name for probe in PROBES} <= kinds
+    assert {probe.name for probe in (*PROBES, *PROBES_5_10)} <= kinds
     assert probes_for("6.1") == PROBES
-    assert probes_for("5.10") == ()
-    for probe in PROBES:
+    assert probes_for("5.10") == PROBES_5_10
+    for probe in (*PROBES, *PROBES_5_10):
         assert probe.definition().startswith("r:" if probe.at_return else "p:")
 
 

@@ -93,7 +93,8 @@ def alloc_pages_bulk_pcp(cpu: int, nr_pages: int, alloc_flags: int, migratetype:
 def __alloc_pages_bulk(cpu: int, nr_pages: int, alloc_flags: int, migratetype: int) -> int:
     """Allocate up to ``nr_pages`` single pages into page_vec[cpu], at least one if there is any; returns how many."""
     nr_populated = 0
-    if nr_pages > 1:
+    # Since Linux kernel commit 387ba26fb1cb ("mm/page_alloc: add a bulk page allocator") (in v5.13)
+    if features.alloc_pages_bulk and nr_pages > 1:
         # Since Linux kernel commit 574907741599 ("mm/page_alloc: leave IRQs enabled for per-cpu page allocations")
         # (in v6.2, 6.1.57)
         if features.irqs_on_under_pcp_lock:

@@ -3,24 +3,83 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
 from pagelab.errors import BadInput
 
 if TYPE_CHECKING:
     from pagelab.capture.directory import Capture
 
-#: Signs of a kernel that no design models yet: what is seen, and since which upstream change it is there.
-#: Names are symbols of kallsyms.
-SYMBOLS_OF_OTHERS = {
-    # Before Linux kernel commit 443c2accd1b6 ("mm/page_alloc: remotely drain per-cpu lists") (in v6.0)
-    "drain_local_pages_wq": "drains pcplists by work items, as kernels before v6.0 do",
+
+@dataclass(frozen=True, slots=True)
+class Sign:
+    """Something that a capture shows, or does not show, of its kernel.
+
+    :param file: where it is looked for.
+    :param name: a symbol of kallsyms, an option of config, a field of zoneinfo.
+    :param there: what a kernel does that shows it; the sentence begins with "the kernel".
+    :param missing: what a kernel does that does not show it.
+    """
+
+    file: Literal["kallsyms", "config", "zoneinfo"]
+    name: str
+    there: str
+    missing: str
+
+    def is_in(self, capture: Capture) -> bool:
+        """Whether the capture shows it."""
+        if self.file == "kallsyms":
+            return self.name in capture.symbols
+        if self.file == "config":
+            return self.name in capture.config
+        zones = [zone for snapshot in capture.zoneinfo for zone in snapshot.zones]
+        return any(pageset.high_min >= 0 for zone in zones for pageset in zone.pagesets)
+
+
+#: In the order in which they are looked at: what is told of a kernel that no design models is the first that is not
+#: like any of the designs which are left.
+SIGNS = (
+    # Since Linux kernel commit 90b41691b988 ("mm: add framework for PCP high auto-tuning") (in v6.7)
+    Sign("zoneinfo", "high_min", "tunes pcp->high itself, as kernels since v6.7 do", "sets pcp->high once"),
     # Since Linux kernel commit 90491d87dd46 ("mm: add free_unref_folios()") (in v6.10)
-    "free_unref_folios": "frees folios in batches, as kernels since v6.10 do",
-}
-NEEDED_SYMBOLS = {
+    Sign("kallsyms", "free_unref_folios", "frees folios in batches, as kernels since v6.10 do", "frees page by page"),
+    # Before Linux kernel commit 443c2accd1b6 ("mm/page_alloc: remotely drain per-cpu lists") (in v6.0)
+    Sign(
+        "kallsyms",
+        "drain_local_pages_wq",
+        "drains pcplists by work items, as kernels before v6.0 do",
+        "drains the pcplists of other CPUs itself, as kernels since v6.0 do",
+    ),
     # Since Linux kernel commit ec6e8c7e0314 ("mm, page_alloc: disable pcplists during memory offline") (in v5.11)
-    "zone_pcp_disable": "cannot disable pcplists, as kernels before v5.11 cannot",
+    Sign(
+        "kallsyms",
+        "zone_pcp_disable",
+        "drains pcplists by work items and can disable them, as kernels from v5.11 to v5.19 do",
+        "cannot disable pcplists, as kernels before v5.11 cannot",
+    ),
+    # Before Linux kernel commit 0a1a9a0008bb ("mm/memory_hotplug: simplify page offlining") (in v5.10), of the series
+    # that isolates memory while it comes online
+    Sign(
+        "kallsyms",
+        "check_pages_isolated_cb",
+        "brings memory online without isolating it, as kernels before v5.10 do, and which of their designs it has "
+        "cannot be seen",
+        "isolates memory while it comes online, as kernels since v5.10 do",
+    ),
+    # Since Linux kernel commit 55f77df7d715 ("mm: page_alloc: control latency caused by zone PCP draining")
+    # (in v6.10, 6.1.104): its option tells, and all that the design assumes of 6.1.y came with it or earlier.
+    Sign(
+        "config",
+        "CONFIG_PCP_BATCH_SCALE_MAX",
+        "drains pcplists in chunks, as kernels since v6.10 do",
+        "drains pcplists as 6.1 before 6.1.104 does, and which of its designs it has cannot be seen",
+    ),
+)
+#: Signs that a kernel of each design shows; it shows none of the others.
+DESIGNS_BY_SIGNS = {
+    "5.10": frozenset({"drain_local_pages_wq"}),
+    "6.1": frozenset({"zone_pcp_disable", "CONFIG_PCP_BATCH_SCALE_MAX"}),
 }
 UNMODELLED_OPTIONS = {
     "CONFIG_PREEMPT_RT": "is a PREEMPT_RT kernel",
@@ -45,24 +104,12 @@ def design_of(capture: Capture) -> str:
             raise BadInput(f"{capture.path}: config: {option}=y: the kernel {what}, which no design models", HINT)
     if capture.config.get("CONFIG_SMP") != "y":
         raise BadInput(f"{capture.path}: config: the kernel is not built for SMP, which no design models", HINT)
-    for snapshot in capture.zoneinfo:
-        if any(pageset.high_min >= 0 for zone in snapshot.zones for pageset in zone.pagesets):
-            raise BadInput(
-                f"{snapshot.path}: the kernel tunes pcp->high itself, as kernels since v6.7 do: no design models that",
-                HINT,
-            )
-    for name, what in SYMBOLS_OF_OTHERS.items():
-        if name in capture.symbols:
-            raise BadInput(f"{capture.path}: kallsyms: {name}: the kernel {what}, which no design models", HINT)
-    for name, what in NEEDED_SYMBOLS.items():
-        if name not in capture.symbols:
-            raise BadInput(f"{capture.path}: kallsyms: no {name}: the kernel {what}, which no design models", HINT)
-    # Since Linux kernel commit 55f77df7d715 ("mm: page_alloc: control latency caused by zone PCP draining")
-    # (in v6.10, 6.1.104): its option tells, and all that the design assumes of 6.1.y came with it or earlier.
-    if "CONFIG_PCP_BATCH_SCALE_MAX" not in capture.config:
-        raise BadInput(
-            f"{capture.path}: config: no CONFIG_PCP_BATCH_SCALE_MAX: the kernel drains pcplists as 6.1 before 6.1.104 "
-            "does, and which of its designs it has cannot be seen",
-            "name it with --design; `pagelab designs` says what tells them apart",
-        )
-    return "6.1"
+    left = dict(DESIGNS_BY_SIGNS)
+    for sign in SIGNS:
+        there = sign.is_in(capture)
+        left = {design: shown for design, shown in left.items() if (sign.name in shown) == there}
+        if not left:
+            what = f"{sign.name}: the kernel {sign.there}" if there else f"no {sign.name}: the kernel {sign.missing}"
+            raise BadInput(f"{capture.path}: {sign.file}: {what}, which no design models", HINT)
+    (design,) = left
+    return design

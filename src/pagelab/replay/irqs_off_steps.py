@@ -11,12 +11,13 @@ from pagelab.capture.events import CONTEXT_HARDIRQ, CONTEXT_NMI, CONTEXT_SOFTIRQ
 from pagelab.lang.declare import NIL
 from pagelab.linux.buddy import FPI_NONE
 from pagelab.linux.drain import drain_pages_zone, drain_zone_pages
+from pagelab.linux.features import features
 from pagelab.linux.migratetype import MIGRATE_ISOLATE
 from pagelab.linux.pcp import free_one_page
 from pagelab.linux.state import get_pageblock_migratetype, mem_map, pcp
 from pagelab.linux.workqueue import end_work
 from pagelab.replay.context import context_of
-from pagelab.replay.expect import believe, doubt
+from pagelab.replay.expect import doubt
 from pagelab.replay.tables import cpu_replay, direct, event, hotplug, verdict
 
 
@@ -46,10 +47,9 @@ def push_direct(i: int, cpu: int) -> None:
 def settle_directs(i: int, cpu: int) -> None:
     """Who shows event ``i`` has come past what was announced before; if it was not counted, it was isolated."""
     level = level_of(context_of(i))
-    if event[i].kind == Kind.FREE_PAGES_COUNTED:
-        if direct[cpu, level].page != NIL and event[i].arg == 1 << direct[cpu, level].order:
-            believe(direct[cpu, level].page)
-            direct[cpu, level].zone_events = verdict.zone_events
+    counted = event[i].arg if event[i].kind == Kind.FREE_PAGES_COUNTED else NIL
+    if direct[cpu, level].page != NIL and counted == 1 << direct[cpu, level].order:
+        direct[cpu, level].zone_events = verdict.zone_events  # this is the moment
     for above in range(level, 4):
         page = direct[cpu, above].page
         if page != NIL:
@@ -92,6 +92,9 @@ def run_own_drain(cpu: int, asked: int) -> None:
 def batch_as_read(i: int, cpu: int) -> int:
     """The batch that a refill had read, of which event ``i`` shows the first page: pageset_update() may be at work."""
     batch = pcp[cpu].batch
+    # Since Linux kernel commit 4b23a68f9536 ("mm/page_alloc: protect PCP lists with a spinlock") (in v6.0)
+    if features.pcp_spinlock:
+        return batch  # a probe told
     shown = 0
     following = i
     while following != NIL and shown <= batch:

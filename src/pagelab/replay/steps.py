@@ -221,7 +221,7 @@ def begin_hold(i: int, cpu: int, hold: int) -> None:
     cpu_replay[cpu].hold_context = context_of(i)
     cpu_replay[cpu].hold_high = pcp[cpu].high
     cpu_replay[cpu].hold_batch = pcp[cpu].batch
-    cpu_replay[cpu].hold_asked = event[i].arg if hold == HOLD_REFILL else NIL
+    cpu_replay[cpu].hold_asked = event[i].arg if hold != HOLD_COMMIT else NIL
     cpu_replay[cpu].hold_order = event[i].order
     cpu_replay[cpu].hold_migratetype = event[i].migratetype
     if not trylock(pcp[cpu].lock):
@@ -318,7 +318,10 @@ def pcplist_is_empty(cpu: int, order: int, migratetype: int) -> bool:
 def refill(i: int, cpu: int, order: int, migratetype: int, asked: int) -> None:
     """A pcplist is empty: fill it and take the first page."""
     if pcplist_is_empty(cpu, order, migratetype):
+        batch = pcp[cpu].batch
+        pcp[cpu].batch = batch_as_read(i, cpu)
         page = rmqueue_pcplist(cpu, order, migratetype, alloc_flags_of_hold(i, asked))
+        pcp[cpu].batch = batch
         if page != NIL:
             push_pending(i, cpu, page, order, migratetype)
     elif order == 0 and may_take_silently():
@@ -342,13 +345,6 @@ def take(i: int, cpu: int, order: int, migratetype: int) -> None:
         and migratetype < MIGRATE_PCPTYPES
         and pcplist_is_empty(cpu, order, migratetype)
     ):
-        # Since Linux kernel commit 4b23a68f9536 ("mm/page_alloc: protect PCP lists with a spinlock") (in v6.0)
-        if not features.pcp_spinlock:
-            batch = pcp[cpu].batch
-            pcp[cpu].batch = batch_as_read(i, cpu)
-            refill(i, cpu, order, migratetype, capture.expected_size)
-            pcp[cpu].batch = batch
-            return
         refill(i, cpu, order, migratetype, capture.expected_size)
     else:
         # Its order has no pcplists, or somebody holds pcp->lock.
@@ -555,7 +551,6 @@ def step_bulk(i: int, cpu: int) -> None:
         cpu_replay[cpu].hold_asked = event[i].arg
     elif not features.pcp_spinlock:
         begin_hold(i, cpu, HOLD_DRAIN)
-        cpu_replay[cpu].hold_asked = event[i].arg
 
 
 def is_by_drainer(i: int, cpu: int) -> bool:
