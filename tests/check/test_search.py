@@ -7,8 +7,9 @@ import os
 import random
 import subprocess
 import sys
+import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pagelab.check import engine_code
+from pagelab.check import engine_code, search
 from pagelab.check.cpython import CPythonRun, NotEnabled, differences
 from pagelab.check.fewest import costs, fewest_preemptions
 from pagelab.check.search import Schedule, Search
@@ -58,6 +59,7 @@ def reference(system: System) -> tuple[int, int, int]:
                 following = state.copy()
                 result = system.step(following, thread, choice)
                 if result in (BLOCKED, ENDED, NO_CHOICE):
+                    assert following.tobytes() == state.tobytes(), "the engine goes on with it"
                     break
                 enabled += 1
                 transitions += 1
@@ -83,6 +85,37 @@ def test_all_states_are_found(name: str) -> None:
     outcome = Search(system, system.initial()).run()
     assert outcome.verdict == "holds"
     assert (outcome.states, outcome.transitions, 0) == reference(system)
+
+
+@pytest.mark.parametrize("shared_from", [1, 20, 1 << 20])
+def test_two_workers_meet_at_the_end_of_each_level(shared_from: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search, "WORTH_SHARING", shared_from)
+    for threads in (*SYSTEMS.values(), [Thread(f"t{i}", shelf.add, (3,)) for i in range(4)]):
+        system = build(threads)
+        one, two = (Search(system, system.initial(), workers=workers).run() for workers in (1, 2))
+        assert (one.states, one.transitions, one.depth) == (two.states, two.transitions, two.depth)
+
+
+def test_a_worker_does_not_wait_for_one_that_was_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search, "WORTH_SHARING", 1)
+    system = build([Thread(f"t{i}", shelf.add, (4,)) for i in range(5)])
+    explore = engine_code.function("explore")
+    calls = 0
+
+    def function(name: str) -> Callable[..., int]:
+        return interrupted if name == "explore" else engine_code.function(name)
+
+    def interrupted(shared: int, own: int) -> int:
+        nonlocal calls
+        calls += 1
+        if threading.current_thread() is threading.main_thread() and calls > 1:
+            raise KeyboardInterrupt
+        return explore(shared, own)
+
+    monkeypatch.setattr(search, "function", function)
+    outcome = Search(system, system.initial(), workers=2).run()
+    assert outcome.interrupted
+    assert outcome.verdict == "inconclusive"
 
 
 def test_an_invariant_is_violated_as_soon_as_it_can_be() -> None:

@@ -17,9 +17,11 @@ from typing import Any
 from numba import int64, uint64
 
 from pagelab.check.engine_layout import (
+    ACTIVE,
     ACTOR,
     ALIKE,
     ARENA,
+    ARRIVED,
     BASES,
     BITS,
     BITS_A_STATE,
@@ -29,16 +31,20 @@ from pagelab.check.engine_layout import (
     COUNT,
     CURSORS,
     DEADLOCKS,
+    DEPTH,
     DONE,
     ENDS,
     FINISHED,
     FOUND,
     FOUND_WORDS,
     FULL,
+    GENERATION,
+    GO_ON,
     GOOD,
     HASHES,
     IDLE,
     INVARIANTS,
+    LEAVE,
     LIMIT,
     MAX_CHAIN,
     NEVER_IDLE,
@@ -46,7 +52,9 @@ from pagelab.check.engine_layout import (
     NUMBER,
     OTHER,
     OTHERS,
+    OWNS,
     PARENT,
+    PATIENCE,
     PAUSED,
     REDUCED,
     REGION,
@@ -54,9 +62,11 @@ from pagelab.check.engine_layout import (
     RING_ENTRY_WORDS,
     RING_SIZE,
     SAFE,
+    SHARED_FROM,
     SLOTS,
     STATE_CHUNK,
     STEP,
+    STEP_BY_STEP,
     STOPS,
     STORE,
     TABLE,
@@ -66,10 +76,13 @@ from pagelab.check.engine_layout import (
     VIA,
     WORDS,
     WORKERS,
+    YIELD,
 )
 from pagelab.check.raw import (
+    call_plain,
     call_step,
     compiled,
+    exported,
     fetch_add,
     get,
     hashing,
@@ -79,6 +92,7 @@ from pagelab.check.raw import (
     load64,
     prefetch,
     put,
+    read_shared,
     store8,
     store16,
     store32,
@@ -89,18 +103,17 @@ from pagelab.check.words import copy_state, hash_state, same_state, slot_of
 from pagelab.lang.stepped_text import BLOCKED, ENDED, FAULTED, MORE_CHOICES, NO_CHOICE
 
 
-@compiled
-def rehash(old: Any, old_slots: Any, new: Any, new_slots: Any) -> Any:
-    """Enter what a table holds into an empty, larger one."""
-    for i in range(old_slots):
+@exported
+def rehash(old: Any, begin: Any, end: Any, new: Any, new_slots: Any) -> Any:
+    """Enter what some slots of a table hold into a larger one, into which others may be entering the rest."""
+    for i in range(begin, end):
         entry = load64(old + 8 * i)
         if entry != 0:
             slot = slot_of(entry >> uint64(32), new_slots)
-            while load64(new + 8 * slot) != 0:
+            while swap_zero(new + 8 * slot, entry) != 0:
                 slot += 1
                 if slot == new_slots:
                     slot = 0
-            store64(new + 8 * slot, entry)
     return 0
 
 
@@ -324,13 +337,16 @@ def expand(shared: Any, own: Any, i: Any, pending: Any) -> Any:
     source = get(shared, ARENA) + i * words * 8
     reduced, alike, bits = get(shared, REDUCED), get(shared, ALIKE), get(shared, STORE) == BITS
     transitions = enabled = waiting = 0
+    fresh = False  # whether the state in the next entry is the source still
     for t in range(threads):
         choice = 0
         touched = _touched(shared, source, t)
         while True:
             at = ring + pending * stride
             state = at + 8 * RING_ENTRY_WORDS
-            copy_state(state, source, words)
+            if not fresh:
+                copy_state(state, source, words)
+                fresh = True
             result = call_step(step, state, t, choice)
             if result == BLOCKED:
                 idle = int64(load16(get(shared, IDLE) + 2 * t))
@@ -339,6 +355,7 @@ def expand(shared: Any, own: Any, i: Any, pending: Any) -> Any:
                 break
             if result in (ENDED, NO_CHOICE):
                 break
+            fresh = False
             enabled += 1
             transitions += 1
             if result >= FAULTED:
@@ -380,7 +397,7 @@ def expand(shared: Any, own: Any, i: Any, pending: Any) -> Any:
     return pending
 
 
-@compiled
+@exported
 def begin(shared: Any, own: Any) -> Any:
     """Store the state in the first entry of the ring after its safe steps; 0, or what a step that faulted returned."""
     words, at = get(shared, WORDS), get(own, RING)
@@ -422,14 +439,68 @@ def _next_chunk(shared: Any, own: Any) -> Any:
     return 0
 
 
+@exported
+def next_level(shared: Any) -> Any:
+    """Make the states found since the level began the next one; how many they are."""
+    size = 0
+    for w in range(get(shared, WORKERS)):
+        own, first = get(shared, OWNS + w), w * get(shared, REGION)
+        begin, end = max(get(shared, ENDS + w), first), first + get(own, COUNT)
+        put(shared, CURSORS + w, begin)
+        put(shared, ENDS + w, end)
+        put(own, CHUNK, 0)
+        put(own, CHUNK_END, 0)
+        size += end - begin
+    return size
+
+
 @compiled
-def explore(shared: Any, own: Any) -> Any:
-    """Expand states of this level: all of them (DONE), or until there is no room (FULL) or no budget (PAUSED) left."""
-    budget, limit = get(own, BUDGET), get(own, LIMIT)
+def _goes_on(shared: Any) -> Any:
+    """Whether the same workers can go on with the next level, without asking the caller."""
+    if get(shared, STEP_BY_STEP) != 0:
+        return 0
+    workers = get(shared, WORKERS)
+    size = 0
+    for w in range(workers):
+        own, first = get(shared, OWNS + w), w * get(shared, REGION)
+        if get(own, NOTED) != 0 and get(shared, GO_ON) == 0:
+            return 0
+        size += first + get(own, COUNT) - max(get(shared, ENDS + w), first)
+    if size == 0 or (workers > 1 and (size >= get(shared, SHARED_FROM)) != (get(shared, ACTIVE) > 1)):
+        return 0
+    return 1
+
+
+@compiled
+def _meet(shared: Any) -> Any:
+    """Wait for the other workers at the end of a level; whether there is another level to work on."""
+    generation = read_shared(shared + 8 * GENERATION)
+    if fetch_add(shared + 8 * ARRIVED, 1) == get(shared, ACTIVE) - 1:
+        if read_shared(shared + 8 * LEAVE) == 0:
+            if _goes_on(shared):
+                next_level(shared)
+                put(shared, DEPTH, get(shared, DEPTH) + 1)
+                put(shared, ARRIVED, 0)
+            else:
+                fetch_add(shared + 8 * LEAVE, 1)
+        fetch_add(shared + 8 * GENERATION, 1)
+    looks = 0
+    while read_shared(shared + 8 * GENERATION) == generation and read_shared(shared + 8 * LEAVE) == 0:
+        looks += 1
+        if looks > PATIENCE:
+            call_plain(get(shared, YIELD))
+    # If one has left by now, it was in the next level, and this one has to be called again anyway.
+    return int64(read_shared(shared + 8 * LEAVE) == 0)
+
+
+@compiled
+def _level(shared: Any, own: Any) -> Any:
+    """Expand states of this level until there are none left (DONE), no room (FULL) or no budget (PAUSED)."""
+    limit = get(own, LIMIT)
     pending = 0
     outcome = int64(DONE)
     while True:
-        if budget == 0:
+        if get(own, BUDGET) == 0:
             outcome = int64(PAUSED)
             break
         if get(own, COUNT) + RING_SIZE > limit:
@@ -440,6 +511,20 @@ def explore(shared: Any, own: Any) -> Any:
         i = get(own, CHUNK)
         pending = expand(shared, own, i, pending)
         put(own, CHUNK, i + 1)
-        budget -= 1
+        put(own, BUDGET, get(own, BUDGET) - 1)
     flush(shared, own, pending)
     return outcome
+
+
+@exported
+def explore(shared: Any, own: Any) -> Any:
+    """Expand level after level: until the caller is to decide what comes next (DONE), until there is no room (FULL) or
+    no budget (PAUSED) left.
+    """
+    while True:
+        outcome = _level(shared, own)
+        if outcome != DONE:
+            fetch_add(shared + 8 * LEAVE, 1)
+            return outcome
+        if not _meet(shared):
+            return outcome

@@ -21,7 +21,7 @@ SOURCES = ("engine_layout.py", "raw.py", "words.py", "../lang/stepped_text.py")
 #: By module below pagelab.check the functions that are called from outside, with their number of parameters.  A module
 #: is compiled when one of its functions is first asked for; its layout is in the module of that name.
 FUNCTIONS = {
-    "engine": {"begin": 2, "explore": 2, "rehash": 4},
+    "engine": {"begin": 2, "explore": 2, "next_level": 1, "rehash": 5},
     "fewest_engine": {"fewest": 1},
     "liveness_engine": {"link": 3, "components": 8, "round_trip": 4, "nearest": 9, "readable": 3},
 }

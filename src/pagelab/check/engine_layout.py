@@ -29,7 +29,18 @@ ENDS = 24  # a worker: the end of the level in its region
 TOUCHED = 28  # address of 32 bits for [thread, stop]: the properties that the next step may change
 ALIKE = 29  # address of the groups of like threads: how many; for each its size, bytes a thread, first bytes; or 0
 STORE = 30  # what the visited set holds: STATES, HASHES or BITS
-SHARED_WORDS = 32
+OWNS = 32  # a worker: address of its own[...]
+ACTIVE = 36  # workers at work; the first of them has number 0
+DEPTH = 37  # levels that were expanded
+SHARED_FROM = 38  # states that make a level worth all workers; from fewer on, the first works alone
+GO_ON = 39  # whether to explore all there is after something was violated
+STEP_BY_STEP = 40  # whether the caller wants to hear after each level
+YIELD = 41  # address of int sched_yield(void)
+# Workers that wait for each other read these all the time, so they have a cache line of their own.
+ARRIVED = 56  # workers that have no more to do in this level
+GENERATION = 57  # changes when all have arrived
+LEAVE = 58  # whether one of them will not come, but has gone back to the caller
+SHARED_WORDS = 64
 MAX_WORKERS = ENDS - CURSORS
 
 # ---- own[...]: a worker's
@@ -61,6 +72,8 @@ RING_SIZE = 32
 RING_ENTRY_WORDS = 5
 #: States that a worker takes at once.
 STATE_CHUNK = 64
+#: Looks at the others before a worker that waits for them gives its processor away.
+PATIENCE = 4096
 #: Safe steps that are taken in a row before a state is stored.
 MAX_CHAIN = 1024
 

@@ -37,7 +37,7 @@ from pagelab.check.fewest_layout import (
     VIA,
     WORDS,
 )
-from pagelab.check.raw import call_step, compiled, get, load8, load32, put, store8, store16, store32, store64
+from pagelab.check.raw import call_step, compiled, exported, get, load8, load32, put, store8, store16, store32, store64
 from pagelab.check.words import copy_state, hash_state, same_state
 from pagelab.lang.stepped_text import BLOCKED, ENDED, FAULTED, MORE_CHOICES, NO_CHOICE
 
@@ -133,7 +133,7 @@ def who_can(block: Any, source: Any, scratch: Any) -> Any:
     return int64(-1) if enabled == 0 and waiting > 0 else enabled
 
 
-@compiled
+@exported
 def fewest(block: Any) -> Any:
     """From the state at the start of the arena, one word longer for the thread that took the last step."""
     words, threads, step = get(block, WORDS), get(block, THREADS), get(block, STEP)

@@ -53,7 +53,7 @@ from pagelab.check.liveness_layout import (
 )
 from pagelab.check.raw import (
     call_step,
-    compiled,
+    exported,
     get,
     inlined,
     load16,
@@ -100,7 +100,7 @@ def _find(graph: Any, state: Any) -> Any:
     return found
 
 
-@compiled
+@exported
 def link(graph: Any, scratch: Any, budget: Any) -> Any:
     """Find the edges of up to ``budget`` more states.  FULL: the next state has a successor that was not stored."""
     words, step, threads = get(graph, WORDS), get(graph, STEP), get(graph, THREADS)
@@ -145,7 +145,7 @@ def link(graph: Any, scratch: Any, budget: Any) -> Any:
     return int64(DONE) if i == states else int64(PAUSED)
 
 
-@compiled
+@exported
 def components(graph: Any, region: Any, component: Any, index: Any, low: Any, stack: Any, calls: Any, edge: Any) -> Any:
     """Number the strongly connected components (Tarjan 1972, without recursion); how many there are.
 
@@ -237,7 +237,7 @@ def _enter(search: Any, key: Any, parent: Any, step: Any) -> None:
     put(search, USED, used + 1)
 
 
-@compiled
+@exported
 def round_trip(graph: Any, search: Any, start: Any, bound: Any) -> Any:
     """The length of the shortest fair way from a state back to it, of at most ``bound`` steps, within its component.
 
@@ -283,7 +283,7 @@ def round_trip(graph: Any, search: Any, start: Any, bound: Any) -> Any:
     return int64(NONE)
 
 
-@compiled
+@exported
 def nearest(
     graph: Any, labels: Any, start: Any, goal: Any, steppers: Any, waiters: Any, otherwise: Any, scratch: Any, via: Any
 ) -> Any:
@@ -321,7 +321,7 @@ def nearest(
     return int64(-1)
 
 
-@compiled
+@exported
 def readable(graph: Any, goal: Any, costs: Any) -> Any:
     """What the shortest ways to a state cost that go on from each state with a step of each thread.
 

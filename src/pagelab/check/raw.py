@@ -7,7 +7,8 @@ of compiled code; numba's arrays know nothing of that.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numba
@@ -19,14 +20,20 @@ from numba.extending import intrinsic
 def compiled(function: Callable[..., Any]) -> Any:
     """A function of the engine: it takes and returns integers of 64 bits and raises nothing.
 
-    It is compiled for these types alone, at once: numba would do so for each mixture of types it is called with.
+    It is compiled for these types alone, at once: numba would do so for each mixture of types it is called with.  It
+    becomes part of those that call it, and is optimised there.
     """
-    return _compiled(function, types.int64(*[types.int64] * function.__code__.co_argcount))
+    return _compiled(function, types.int64(*[types.int64] * function.__code__.co_argcount), 0)
+
+
+def exported(function: Callable[..., Any]) -> Any:
+    """The same for one that is called from outside of the engine."""
+    return _compiled(function, types.int64(*[types.int64] * function.__code__.co_argcount), 3)
 
 
 def hashing(function: Callable[..., Any]) -> Any:
     """The same for one that returns an unsigned number."""
-    return _compiled(function, types.uint64(*[types.int64] * function.__code__.co_argcount))
+    return _compiled(function, types.uint64(*[types.int64] * function.__code__.co_argcount), 0)
 
 
 def inlined(function: Callable[..., Any]) -> Any:
@@ -34,9 +41,26 @@ def inlined(function: Callable[..., Any]) -> Any:
     return numba.njit(forceinline=True, error_model="numpy")(function)
 
 
-def _compiled(function: Callable[..., Any], signature: Any) -> Any:
+def _compiled(function: Callable[..., Any], signature: Any, level: int) -> Any:
     options: dict[str, Any] = {"error_model": "numpy", "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
-    return numba.njit(signature, forceinline=True, **options)(function)
+    with _optimised(level):
+        return numba.njit(signature, forceinline=True, **options)(function)
+
+
+@contextmanager
+def _optimised(level: int) -> Iterator[None]:
+    """Have numba optimise at a level, and use no vectors.
+
+    A state is a few words: to get them into vectors and out of them takes longer than the work itself.
+    """
+    config: Any = numba.config
+    before = config.OPT, config.LOOP_VECTORIZE, config.SLP_VECTORIZE
+    config.OPT = type(config.OPT)(level)
+    config.LOOP_VECTORIZE = config.SLP_VECTORIZE = 0
+    try:
+        yield
+    finally:
+        config.OPT, config.LOOP_VECTORIZE, config.SLP_VECTORIZE = before
 
 
 _BITS: dict[int, Any] = {8: types.uint8, 16: types.uint16, 32: types.uint32, 64: types.uint64}
@@ -103,6 +127,37 @@ def _add(typing_context: Any, address: Any, value: Any) -> Any:
     return types.int64(types.int64, types.int64), generate
 
 
+def _read(typing_context: Any, address: Any) -> Any:
+    """The number at an address, which another thread may change meanwhile."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.load_atomic(_pointer(builder, args[0], ir.IntType(64)), "acquire", 8)
+
+    return types.int64(types.int64), generate
+
+
+def _run(typing_context: Any, address: Any) -> Any:
+    """``int f(void)`` at an address."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        kind = ir.FunctionType(ir.IntType(32), [])
+        return builder.sext(builder.call(_pointer(builder, args[0], kind), []), ir.IntType(64))
+
+    return types.int64(types.int64), generate
+
+
+def _fold(typing_context: Any, one: Any, other: Any) -> Any:
+    """The halves of the 128 bits of a product, one xor the other."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        big, huge = ir.IntType(64), ir.IntType(128)
+        product = builder.mul(builder.zext(args[0], huge), builder.zext(args[1], huge))
+        high = builder.trunc(builder.lshr(product, huge(64)), big)
+        return builder.xor(builder.trunc(product, big), high)
+
+    return types.uint64(types.uint64, types.uint64), generate
+
+
 def _fetch(typing_context: Any, address: Any) -> Any:
     """Have the cache line of an address loaded."""
 
@@ -155,14 +210,20 @@ def _put(typing_context: Any, block: Any, index: Any, value: Any) -> Any:
 get: Any = intrinsic(_get)
 put: Any = intrinsic(_put)
 swap_zero: Any = intrinsic(_swap)
+read_shared: Any = intrinsic(_read)
+call_plain: Any = intrinsic(_run)
 fetch_add: Any = intrinsic(_add)
+fold_product: Any = intrinsic(_fold)
 prefetch: Any = intrinsic(_fetch)
 call_step: Any = intrinsic(_call)
 
 __all__ = [
+    "call_plain",
     "call_step",
     "compiled",
+    "exported",
     "fetch_add",
+    "fold_product",
     "get",
     "hashing",
     "inlined",
@@ -172,6 +233,7 @@ __all__ = [
     "load64",
     "prefetch",
     "put",
+    "read_shared",
     "store8",
     "store16",
     "store32",

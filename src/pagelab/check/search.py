@@ -92,6 +92,32 @@ class Outcome:
     fairness_needed: str = ""
 
 
+def in_parallel(work: Callable[[int], int], workers: int, give_up: Callable[[], None] = lambda: None) -> list[int]:
+    """What the work of each worker returned; the first of them is this thread.
+
+    :param give_up: called if this thread is interrupted, for the others not to wait for it.
+    """
+    results = [0] * workers
+
+    def keep(number: int) -> None:
+        results[number] = work(number)
+
+    others: list[threading.Thread] = []
+    try:
+        for number in range(1, workers):
+            other = threading.Thread(target=keep, args=(number,))
+            other.start()
+            others.append(other)
+        keep(0)
+    except BaseException:
+        give_up()
+        raise
+    finally:
+        for other in others:
+            other.join()
+    return results
+
+
 class Search:
     """A breadth-first search of one system from one initial state.
 
@@ -121,7 +147,7 @@ class Search:
         self.workers = min(workers, at.MAX_WORKERS) if visited is not BITSTATE else 1
         self.bytes = system.bytes
         self.invariants = len(system.invariants)
-        self.depth = self._released = 0
+        self._released = 0
         self.initial = initial.copy()  # which numpy's arrays and bytearrays have
         self.region = self._room()
         states = self.region * self.workers
@@ -154,6 +180,7 @@ class Search:
         ring = Block(at.RING_SIZE * (self.bytes // 8 + at.RING_ENTRY_WORDS))
         found = Block(at.FOUND_WORDS * (self.invariants + 1 + len(self.system.faults)))
         own[at.NUMBER], own[at.RING], own[at.FOUND] = number, ring.address, found.address
+        self.shared[at.OWNS + number] = own.address
         self._found.append(found)
         self._rings.append(ring)
         return own
@@ -176,6 +203,9 @@ class Search:
         )
         shared[at.STEP], shared[at.GOOD] = system.address["step"], system.address["good"]
         shared[at.REGION], shared[at.STORE] = self.region, self.visited.code
+        shared[at.SHARED_FROM], shared[at.GO_ON] = WORTH_SHARING, self.go_on
+        shared[at.STEP_BY_STEP] = not self.visited.whole
+        shared[at.YIELD] = ctypes.cast(ctypes.CDLL(None).sched_yield, ctypes.c_void_p).value or 0
         touched = array("I", properties_touched(system))
         self._kept.append(touched)
         shared[at.TOUCHED], shared[at.STOPS] = touched.buffer_info()[0], stops_of(system)
@@ -185,7 +215,13 @@ class Search:
     def _grow(self, slots: int) -> None:
         """A larger table, with what the old one holds."""
         table = Reserved(slots * SLOT_BYTES)
-        function("rehash")(self.table.address, self.slots, table.address, slots)
+        old, shares = self.slots, self.workers if self.slots >= WORTH_SHARING else 1
+
+        def share(number: int) -> int:
+            begin, end = old * number // shares, old * (number + 1) // shares
+            return function("rehash")(self.table.address, begin, end, table.address, slots)
+
+        in_parallel(share, shares)
         self.table, self.slots = table, slots
         self.shared[at.TABLE], self.shared[at.SLOTS] = table.address, slots
         self._share_room()
@@ -198,6 +234,11 @@ class Search:
         room = max(most - self.states, 0) // self.workers
         for own in self.own:
             own[at.LIMIT] = min(own[at.COUNT] + room, self.region)
+
+    @property
+    def depth(self) -> int:
+        """Levels that were expanded."""
+        return self.shared[at.DEPTH]
 
     @property
     def states(self) -> int:
@@ -253,7 +294,7 @@ class Search:
                 if not self._next_level():
                     verdict = "holds"
                     break
-                if not self._level(look):
+                if not self._levels(look):
                     break
         except KeyboardInterrupt:
             return replace(self.outcome(verdict, begin), interrupted=True)
@@ -261,17 +302,9 @@ class Search:
 
     def _next_level(self) -> bool:
         """The states found since the last level began are the next one; False if there are none."""
-        some = False
         if not self.visited.whole:
             self._release()
-        for own in self.own:
-            number = own[at.NUMBER]
-            begin, end = self.shared[at.ENDS + number], number * self.region + own[at.COUNT]
-            begin = begin or number * self.region
-            self.shared[at.CURSORS + number], self.shared[at.ENDS + number] = begin, end
-            own[at.CHUNK] = own[at.CHUNK_END] = 0
-            some = some or begin < end
-        return some
+        return function("next_level")(self.shared.address) != 0
 
     def _release(self) -> None:
         """Forget the states of the level that has been expanded."""
@@ -284,39 +317,31 @@ class Search:
             max(self.shared[at.ENDS + own[at.NUMBER]] - own[at.NUMBER] * self.region, 0) for own in self.own
         )
 
-    def _level(self, look: Callable[[], None]) -> bool:
-        """Expand all states of the level; False if a limit came first."""
+    def _levels(self, look: Callable[[], None]) -> bool:
+        """Expand all states of the level, and of those after it that need no decision; False if a limit came first."""
         size = sum(self.shared[at.ENDS + w] - self.shared[at.CURSORS + w] for w in range(self.workers))
         active = self.own if size >= WORTH_SHARING else self.own[:1]
         while True:
             for own in active:
                 own[at.BUDGET] = SLICE
-            results = self._explore(active)
+            self.shared[at.ACTIVE], self.shared[at.ARRIVED], self.shared[at.LEAVE] = len(active), 0, 0
+            results = in_parallel(
+                lambda number: function("explore")(self.shared.address, active[number].address),
+                len(active),
+                self._call_back,
+            )
             look()
             if at.FULL in results:
                 self._share_room()
                 if any(own[at.LIMIT] <= own[at.COUNT] + at.RING_SIZE for own in active) and not self._make_room():
                     return False
             elif at.PAUSED not in results:
-                self.depth += 1
+                self.shared[at.DEPTH] += 1
                 return True
 
-    def _explore(self, active: list[Block]) -> list[int]:
-        """What explore() returned to each worker; the first is this thread."""
-        results = [at.DONE] * len(active)
-
-        def work(number: int) -> None:
-            results[number] = function("explore")(self.shared.address, active[number].address)
-
-        others = [threading.Thread(target=work, args=(number,)) for number in range(1, len(active))]
-        for other in others:
-            other.start()
-        try:
-            work(0)
-        finally:
-            for other in others:
-                other.join()
-        return results
+    def _call_back(self) -> None:
+        """Have the workers return."""
+        self.shared[at.LEAVE] = 1
 
     def stored(self) -> Iterator[npt.NDArray[uint8]]:
         """All states that were stored, one after the other."""

@@ -211,7 +211,7 @@ class System:
     def step(self, state: npt.NDArray[np.uint8], thread: int, choice: int = 0) -> int:
         """Take a step in place; what it returns is told in :mod:`pagelab.lang.stepped_text`.
 
-        After BLOCKED and from FAULTED on, the state is not to be used any more.
+        After BLOCKED, ENDED and NO_CHOICE the state is as it was; from FAULTED on it is not to be used any more.
         """
         return int(self._step(state.ctypes.data, thread, choice))
 
