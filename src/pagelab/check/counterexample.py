@@ -81,7 +81,7 @@ class Teller:
             return e
         if isinstance(e, str):
             slots = self.system.slots[thread]
-            at = self.system.bases[thread] + 2 + slots.slot[e]
+            at = self.system.bases[thread] + self.system.pc_bytes + slots.slot[e]
             return int(state[at : at + 1].view("i1")[0])
         return int(FOLD[e.op](self.value(e.a, thread, state), self.value(e.b, thread, state)))
 

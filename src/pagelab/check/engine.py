@@ -56,6 +56,7 @@ from pagelab.check.engine_layout import (
     PARENT,
     PATIENCE,
     PAUSED,
+    PC_MASK,
     REDUCED,
     REGION,
     RING,
@@ -131,18 +132,24 @@ def _note(own: Any, which: Any, state: Any, thread: Any, choice: Any, result: An
     return 0
 
 
+@compiled
+def _stop_of(shared: Any, state: Any, thread: Any) -> Any:
+    """The number of the stop that a thread stands at."""
+    return int64(load16(state + int64(load16(get(shared, BASES) + 2 * thread)))) & get(shared, PC_MASK)
+
+
 @hashing
 def _touched(shared: Any, state: Any, thread: Any) -> Any:
     """The properties that a thread's next step may change, as bits."""
-    pc = int64(load16(state + int64(load16(get(shared, BASES) + 2 * thread))))
+    pc = _stop_of(shared, state, thread)
     return uint64(load32(get(shared, TOUCHED) + 4 * (thread * get(shared, STOPS) + pc)))
 
 
 @compiled
 def _is_safe(shared: Any, state: Any, thread: Any, threads: Any) -> Any:
     """Whether nothing that others may do before it matters to the next step of a thread, nor it to them."""
-    bases, pcs = get(shared, BASES), get(shared, STOPS)
-    pc = int64(load16(state + int64(load16(bases + 2 * thread))))
+    pcs = get(shared, STOPS)
+    pc = _stop_of(shared, state, thread)
     actor = int64(load16(get(shared, ACTOR) + 2 * (thread * pcs + pc)))
     if actor == 0:
         return 0
@@ -150,7 +157,7 @@ def _is_safe(shared: Any, state: Any, thread: Any, threads: Any) -> Any:
     other = get(shared, OTHER)
     for u in range(threads):
         if u != thread:
-            pc = int64(load16(state + int64(load16(bases + 2 * u))))
+            pc = _stop_of(shared, state, u)
             if load8(row + int64(load16(other + 2 * (u * pcs + pc)))) == 0:
                 return 0
     return 1
@@ -350,7 +357,7 @@ def expand(shared: Any, own: Any, i: Any, pending: Any) -> Any:
             result = call_step(step, state, t, choice)
             if result == BLOCKED:
                 idle = int64(load16(get(shared, IDLE) + 2 * t))
-                if idle == NEVER_IDLE or idle != int64(load16(source + int64(load16(get(shared, BASES) + 2 * t)))):
+                if idle == NEVER_IDLE or idle != _stop_of(shared, source, t):
                     waiting += 1
                 break
             if result in (ENDED, NO_CHOICE):

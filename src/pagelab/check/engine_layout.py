@@ -35,6 +35,7 @@ DEPTH = 37  # levels that were expanded
 SHARED_FROM = 38  # states that make a level worth all workers; from fewer on, the first works alone
 GO_ON = 39  # whether to explore all there is after something was violated
 STEP_BY_STEP = 40  # whether the caller wants to hear after each level
+PC_MASK = 42  # the bits of 16 that are the number of a stop
 YIELD = 41  # address of int sched_yield(void)
 # Workers that wait for each other read these all the time, so they have a cache line of their own.
 ARRIVED = 56  # workers that have no more to do in this level

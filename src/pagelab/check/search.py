@@ -201,6 +201,7 @@ class Search:
         shared[at.ARENA], shared[at.PARENT], shared[at.VIA] = (
             block.address for block in (self.arena, self.parent, self.via)
         )
+        shared[at.PC_MASK] = (1 << 8 * system.pc_bytes) - 1
         shared[at.STEP], shared[at.GOOD] = system.address["step"], system.address["good"]
         shared[at.REGION], shared[at.STORE] = self.region, self.visited.code
         shared[at.SHARED_FROM], shared[at.GO_ON] = WORTH_SHARING, self.go_on

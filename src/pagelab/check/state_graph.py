@@ -15,7 +15,6 @@ from pagelab.check.engine_code import function
 from pagelab.check.memory import Block
 from pagelab.errors import BadInput
 from pagelab.lang.graph import Do
-from pagelab.lang.stepped import PC_BYTES
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -158,7 +157,7 @@ def _waits(system: System, rows: npt.NDArray[np.uint8]) -> tuple[Sets, Sets, Set
     """Who has ended, who stands at a lock, whose CPU belongs to another context just now."""
     ended, at_lock, lacks_cpu = (np.zeros(len(rows), np.uint32) for _ in range(3))
     for t, (program, slots, base) in enumerate(zip(system.programs, system.slots, system.bases, strict=True)):
-        pc = np.ascontiguousarray(rows[:, base : base + PC_BYTES]).view(np.uint16)[:, 0]
+        pc = np.ascontiguousarray(rows[:, base : base + system.pc_bytes]).view(f"u{system.pc_bytes}")[:, 0]
         member = np.uint32(1 << t)
         stops = slots.entries
         ended[_stands(pc, [stop is program.end for stop in stops])] |= member

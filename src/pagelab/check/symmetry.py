@@ -15,8 +15,6 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import TYPE_CHECKING
 
-from pagelab.lang.stepped import PC_BYTES
-
 if TYPE_CHECKING:
     import numpy.typing as npt
     from numpy import uint8
@@ -66,7 +64,7 @@ class LikeThreads:
 
     def __init__(self, system: System) -> None:
         self.bases, self.groups = system.bases, like_threads(system)
-        self.length = {group[0]: PC_BYTES + system.slots[group[0]].count for group in self.groups}
+        self.length = {group[0]: system.pc_bytes + system.slots[group[0]].count for group in self.groups}
         numbers = [len(self.groups)]
         for group in self.groups:
             numbers += [len(group), self.length[group[0]], *(system.bases[t] for t in group)]

@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 
 #: The local that holds what an invariant returns.
 _RETURNED = "returned"
-#: Bytes of a pc.
-PC_BYTES = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,13 +109,15 @@ class System:
         self.bases: list[int] = []
         self.cpus = cpus
         used = self.layout.bytes + cpus * (2 if any(t.interrupt for t in threads) else 1)
+        self.pc_bytes = 1 if all(len(slots.entries) < 1 << 8 for slots in self.slots) else 2
         for slots in self.slots:
             self.bases.append(used)
-            used += PC_BYTES + slots.count
+            used += self.pc_bytes + slots.count
         self.buffers = StoreBuffers(owned, self.layout, used)
         used += self.buffers.bytes
         self.used = used
-        self.bytes = -(-used // 8) * 8
+        # The engine reads two bytes where a stop is kept, also if it has one only.
+        self.bytes = -(-max(used, self.bases[-1] + 2) // 8) * 8
         self.faults: list[SteppedFault] = []
         self.text = self._text(self.checked, cpus)
         self._engine, self.address = compile_text(self.text, ["step", "good"], optimise=False)
@@ -166,6 +166,7 @@ class System:
                 cpus,
                 self.contexts[i],
                 self.buffers.owned[i],
+                self.pc_bytes,
             ).lines
         lines += _dispatch("step", len(self.programs), "thread", ENDED)
         # An invariant is a thread that runs to its end in one go and says by its result whether it came through.
@@ -222,7 +223,7 @@ class System:
     def pc(self, state: npt.NDArray[np.uint8] | bytearray, thread: int) -> int:
         """Number of the stop that a thread stands at."""
         base = self.bases[thread]
-        return int(state[base]) | int(state[base + 1]) << 8
+        return int.from_bytes(bytes(state[base : base + self.pc_bytes]), "little")
 
     def node(self, state: npt.NDArray[np.uint8], thread: int) -> FlatNode:
         """What a thread does next."""

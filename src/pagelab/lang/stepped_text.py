@@ -32,6 +32,7 @@ class SteppedThread(Emitter):
     :param fault: gives a fault a number; called with what it is and the node.
     :param context: what else its steps wait for.
     :param buffer: what its stores go through, None if they reach memory at once.
+    :param pc_bytes: bytes for the number of the stop that it stands at, before its slots.
     """
 
     def __init__(
@@ -45,8 +46,10 @@ class SteppedThread(Emitter):
         cpus: int = 0,
         context: Context = ANYWHERE,
         buffer: Buffer | None = None,
+        pc_bytes: int = 2,
     ) -> None:
         super().__init__(layout, "all")
+        self.pc_type, self.first_slot = f"i{8 * pc_bytes}", base + pc_bytes
         self.cpus, self.context, self.buffer = cpus, context, buffer
         self.program, self.slots, self.base, self.fault = program, slots, base, fault
         self.node = program.entry
@@ -62,9 +65,10 @@ class SteppedThread(Emitter):
             self.emit(f'%"l{name}" = alloca i64')
         self.emit("%result = alloca i32")
         self.emit(f"store i32 {STEPPED}, ptr %result")
-        pc = self.value(f"load i16, ptr {self.at(self.base)}, align 1")
-        cases = " ".join(f"i16 {number}, label %e{node_id}" for node_id, number in self.pc.items())
-        self.emit(f"switch i16 {pc}, label %ended [i16 {NOT_BEGUN}, label %begin {cases}]")
+        kind = self.pc_type
+        pc = self.value(f"load {kind}, ptr {self.at(self.base)}, align 1")
+        cases = " ".join(f"{kind} {number}, label %e{node_id}" for node_id, number in self.pc.items())
+        self.emit(f"switch {kind} {pc}, label %ended [{kind} {NOT_BEGUN}, label %begin {cases}]")
         for label, result in (("ended", ENDED), ("blocked", BLOCKED), ("nochoice", NO_CHOICE)):
             self.lines.append(f"{label}:")
             self.emit(f"ret i32 {result}")
@@ -89,8 +93,8 @@ class SteppedThread(Emitter):
         for node in self.stops.values():
             self.lines.append(f"y{node.id}:")
             for slot in self.slots.zero[node.id]:
-                self.emit(f"store i8 0, ptr {self.at(self.base + 2 + slot)}")
-            self.emit(f"store i16 {self.pc[node.id]}, ptr {self.at(self.base)}, align 1")
+                self.emit(f"store i8 0, ptr {self.at(self.first_slot + slot)}")
+            self.emit(f"store {self.pc_type} {self.pc[node.id]}, ptr {self.at(self.base)}, align 1")
             if self.context.interrupt and node is self.program.end:
                 self.empty_buffer()
                 self.emit(f"store i8 0, ptr {self.interrupt_under_way(str(self.context.cpu))}")
@@ -131,7 +135,7 @@ class SteppedThread(Emitter):
     def get(self, local: str) -> str:
         if local not in self.slots.slot:
             return self.value(f'load i64, ptr %"l{local}"')
-        x = self.value(f"load i8, ptr {self.at(self.base + 2 + self.slots.slot[local])}")
+        x = self.value(f"load i8, ptr {self.at(self.first_slot + self.slots.slot[local])}")
         return self.value(f"sext i8 {x} to i64")
 
     def set(self, local: str, x: str) -> None:
@@ -144,7 +148,7 @@ class SteppedThread(Emitter):
             good = self.value(f"icmp ult i64 {self.value(f'add i64 {x}, 128')}, 256")
             self.fault_unless(good, f"local {local.split('#')[0]} does not fit the 8 bits of a slot")
             x = self.value(f"trunc i64 {x} to i8")
-        self.emit(f"store i8 {x}, ptr {self.at(self.base + 2 + self.slots.slot[local])}")
+        self.emit(f"store i8 {x}, ptr {self.at(self.first_slot + self.slots.slot[local])}")
 
     def report(self, what: str, value: str = "0", bound: str = "0") -> None:
         """The fault's number is the result; where it is, the state before the step says."""
