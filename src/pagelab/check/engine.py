@@ -66,8 +66,8 @@ from pagelab.check.engine_layout import (
     SHARED_FROM,
     SLOTS,
     STATE_CHUNK,
-    STEP,
     STEP_BY_STEP,
+    STEPS,
     STOPS,
     STORE,
     TABLE,
@@ -82,6 +82,7 @@ from pagelab.check.engine_layout import (
 from pagelab.check.raw import (
     call_plain,
     call_step,
+    call_thread,
     compiled,
     exported,
     fetch_add,
@@ -169,7 +170,7 @@ def follow(shared: Any, state: Any, last: Any, counts: Any) -> Any:
 
     ``counts``: its first number becomes how many steps were taken, its second the properties that they may change.
     """
-    threads, step = get(shared, THREADS), get(shared, STEP)
+    threads, steps = get(shared, THREADS), get(shared, STEPS)
     taken = 0
     touched = uint64(0)
     thread = last
@@ -178,7 +179,7 @@ def follow(shared: Any, state: Any, last: Any, counts: Any) -> Any:
         for _ in range(threads):
             if _is_safe(shared, state, thread, threads):
                 bits = _touched(shared, state, thread)
-                result = call_step(step, state, thread, 0)
+                result = call_thread(get(steps, thread), state, 0)
                 if result == BLOCKED:  # at its first operation, so the state is as it was
                     thread += 1
                     if thread == threads:
@@ -338,7 +339,7 @@ def flush(shared: Any, own: Any, pending: Any) -> Any:
 def expand(shared: Any, own: Any, i: Any, pending: Any) -> Any:
     """Put the successors of state ``i`` into the ring; how many are in it then."""
     words, slots, table = get(shared, WORDS), get(shared, SLOTS), get(shared, TABLE)
-    step, threads, invariants = get(shared, STEP), get(shared, THREADS), get(shared, INVARIANTS)
+    steps, threads, invariants = get(shared, STEPS), get(shared, THREADS), get(shared, INVARIANTS)
     ring = get(own, RING)
     stride = 8 * (words + RING_ENTRY_WORDS)
     source = get(shared, ARENA) + i * words * 8
@@ -354,7 +355,7 @@ def expand(shared: Any, own: Any, i: Any, pending: Any) -> Any:
             if not fresh:
                 copy_state(state, source, words)
                 fresh = True
-            result = call_step(step, state, t, choice)
+            result = call_thread(get(steps, t), state, choice)
             if result == BLOCKED:
                 idle = int64(load16(get(shared, IDLE) + 2 * t))
                 if idle == NEVER_IDLE or idle != _stop_of(shared, source, t):

@@ -186,6 +186,18 @@ def _call(typing_context: Any, address: Any, state: Any, which: Any, choice: Any
     return types.int64(types.int64, types.int64, types.int64, types.int64), generate
 
 
+def _call_thread(typing_context: Any, address: Any, state: Any, choice: Any) -> Any:
+    """``i32 f(ptr, i32)`` at an address."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        small, byte = ir.IntType(32), ir.IntType(8).as_pointer()
+        function = _pointer(builder, args[0], ir.FunctionType(small, [byte, small]))
+        result = builder.call(function, [_pointer(builder, args[1], ir.IntType(8)), builder.trunc(args[2], small)])
+        return builder.sext(result, ir.IntType(64))
+
+    return types.int64(types.int64, types.int64, types.int64), generate
+
+
 def _get(typing_context: Any, block: Any, index: Any) -> Any:
     """A number of a block."""
 
@@ -216,10 +228,12 @@ fetch_add: Any = intrinsic(_add)
 fold_product: Any = intrinsic(_fold)
 prefetch: Any = intrinsic(_fetch)
 call_step: Any = intrinsic(_call)
+call_thread: Any = intrinsic(_call_thread)
 
 __all__ = [
     "call_plain",
     "call_step",
+    "call_thread",
     "compiled",
     "exported",
     "fetch_add",

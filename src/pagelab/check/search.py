@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from pagelab.check import engine_layout as at
 from pagelab.check.engine_code import function
-from pagelab.check.memory import Block, Reserved, Shorts
+from pagelab.check.memory import Block, Numbers, Reserved, Shorts
 from pagelab.check.touches import properties_touched, stops_of
 from pagelab.check.visited import BITSTATE, FULL, SLOT_BYTES, Visited
 from pagelab.lang.stepped import System
@@ -202,7 +202,9 @@ class Search:
             block.address for block in (self.arena, self.parent, self.via)
         )
         shared[at.PC_MASK] = (1 << 8 * system.pc_bytes) - 1
-        shared[at.STEP], shared[at.GOOD] = system.address["step"], system.address["good"]
+        steps = Numbers(system.steps)
+        self._kept.append(steps)
+        shared[at.STEPS], shared[at.GOOD] = steps.address, system.address["good"]
         shared[at.REGION], shared[at.STORE] = self.region, self.visited.code
         shared[at.SHARED_FROM], shared[at.GO_ON] = WORTH_SHARING, self.go_on
         shared[at.STEP_BY_STEP] = not self.visited.whole

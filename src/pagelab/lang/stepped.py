@@ -120,7 +120,10 @@ class System:
         self.bytes = -(-max(used, self.bases[-1] + 2) // 8) * 8
         self.faults: list[SteppedFault] = []
         self.text = self._text(self.checked, cpus)
-        self._engine, self.address = compile_text(self.text, ["step", "good"], optimise=False)
+        own = [f"thread.{i}" for i in range(len(self.programs))]
+        self._engine, self.address = compile_text(self.text, ["step", "good", *own], optimise=False)
+        #: Addresses of i32 f(state, choice), the step of one thread.
+        self.steps = [self.address[name] for name in own]
         kind = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_int32, ctypes.c_int32)
         self._step = kind(self.address["step"])
         self._good = kind(self.address["good"])

@@ -55,7 +55,7 @@ class SteppedThread(Emitter):
         self.node = program.entry
         self.pc = {node.id: i + 1 for i, node in enumerate(slots.entries)}
         self.stops: dict[int, FlatNode] = {}
-        self.lines.append(f"define internal i32 @thread.{number}(ptr noalias %s, i32 %choice) nounwind {{")
+        self.lines.append(f"define i32 @thread.{number}(ptr noalias %s, i32 %choice) nounwind {{")
         self.write()
         self.lines.append("}")
 
