@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -157,6 +158,18 @@ def test_kernels_with_unknown_features_are_refused(unpacked: Path, capsys: pytes
     assert status == 2
     assert "free_unref_folios: the kernel frees folios in batches, as kernels since v6.10 do" in err
     assert told(capsys, str(unpacked), "--design", "6.1")[0] == 0
+
+
+def test_another_design_is_a_question_and_no_score(capsys: pytest.CaptureFixture[str]) -> None:
+    assert frame.main(["replay", str(BY_KERNEL["6.1"]), "--design", "5.10"]) == 0
+    shown = capsys.readouterr().out
+    for words in ("What if Linux 6.1", "drains of all CPUs", "what this cannot know"):
+        assert words in shown
+    assert frame.main(["replay", str(BY_KERNEL["6.1"]), "--design", "rfc", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["design"] == document["what_if"]["other"]["design"] == "rfc"
+    assert document["alloc"]["total"] > 0, "the contract holds whatever is asked"
+    assert document["what_if"]["recorded"]["design"] == "6.1"
 
 
 def test_a_zone_that_was_not_empty_is_not_judged(unpacked: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,10 +8,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pagelab.lang.declare import ModelFault, attached, table_of
+from pagelab.lang.declare import ModelFault, attached, i64, record, table_of
 from pagelab.lang.native import Program
+from tests.check import shelf
 from tests.lang import toy
 
+
+class Taken:
+    times: i64 = 0
+
+
+taken = record("taken", Taken)
 SMALL = st.integers(-(2**20), 2**20)
 
 
@@ -123,3 +130,21 @@ def test_state_goes_to_cpython_and_back(program: Program) -> None:
     assert program.differences() == []
     toy.cell[3].value = 8
     assert program.differences() == ["cell[3].value: CPython 8, native 9"]
+
+
+def test_locks_are_counted_when_they_are_taken() -> None:
+    counted = {"per_cpu.lock": (taken, "times")}
+    program = Program([shelf.add_with_irqs_off, shelf.add_locked, shelf.try_it], [taken], counted=counted)
+
+    def times() -> int:
+        return int(program.table(taken)["times"])
+
+    program.call("add_with_irqs_off", 0)
+    program.call("add_locked", 3)
+    assert times() == 1, "not counter.lock"
+    program.table(shelf.per_cpu)["lock"][1] = 1
+    program.call("try_it", 1)
+    assert times() == 1, "somebody else held it"
+    program.table(shelf.per_cpu)["lock"][1] = 0
+    program.call("try_it", 1)
+    assert times() == 2

@@ -17,6 +17,8 @@ example:
   pagelab record --kernel 6.1 --workload churn --cpus 2 --seed 1 -o churn
   pagelab replay churn
 
+  pagelab replay churn --design 5.10     what if it had been 5.10
+
 what is scored:
   alloc    the page that an allocation got
   refill   pages taken from the free lists to a pcplist (or past it), one by one
@@ -41,7 +43,9 @@ ROWS = {
 def set_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the arguments."""
     parser.add_argument("capture", type=Path, metavar="DIR", help="a capture: a directory, or a .tar.zst of it")
-    parser.add_argument("--design", metavar="D", help="predict with this design, not with the one the capture shows")
+    parser.add_argument(
+        "--design", metavar="D", help="what if the kernel had had this design: the same work under both"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON document on stdout")
     parser.epilog = EXAMPLE
 
@@ -49,17 +53,23 @@ def set_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Replay and report.
 
-    :returns: 0 exact, 1 not exact, 4 not all decided.
+    :returns: 0 exact, 1 not exact, 4 not all decided; for what another design would have done 0, or 4 if it stopped.
     """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     from pagelab.replay.run import replay_capture
+    from pagelab.replay.whatif import what_if_capture
 
     console = Console(stderr=True)
     columns = (TextColumn("replay"), BarColumn(), MofNCompleteColumn(), TextColumn("events"), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("replay", total=None)
+        answer = None
+        if args.design is not None:
+            answer = what_if_capture(
+                args.capture, args.design, lambda done, total: bar.update(task, completed=done, total=total)
+            )
         result = replay_capture(
             args.capture, args.design, lambda done, total: bar.update(task, completed=done, total=total)
         )
@@ -68,10 +78,15 @@ def main(args: argparse.Namespace) -> int:
     if args.json:
         import msgspec
 
-        print(msgspec.json.format(msgspec.json.encode(result.to_json()), indent=2).decode())
+        document = result.to_json() | ({"what_if": answer.to_json()} if answer else {})
+        print(msgspec.json.format(msgspec.json.encode(document), indent=2).decode())
+    elif answer is not None:
+        from pagelab.cli.replay_whatif import report_what_if
+
+        report_what_if(answer, Console(highlight=False))
     else:
         report(result, Console(highlight=False))
-    return result.status
+    return result.status if answer is None else answer.status
 
 
 def report(result: Result, console: Console) -> None:

@@ -7,7 +7,7 @@ callers pass it on.  Faults of index and lock are always checked, those of arith
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from pagelab.lang.graph import Do, Node, Place, Procedure
@@ -34,11 +34,18 @@ class StraightText:
     :param exported: procedures that are called from outside, under their own names.
     :param checks: ``"index"``: wild indices, locks, asserts, division by 0; ``"all"``: also 64-bit overflow, shift
         counts, and values that do not fit their field.
+    :param counted: by name of a lock field, such as ``"zone.lock"``, the field that counts how often it is taken.
     """
 
     def __init__(
-        self, procedures: Iterable[Procedure], exported: Iterable[Procedure], layout: Layout, checks: str
+        self,
+        procedures: Iterable[Procedure],
+        exported: Iterable[Procedure],
+        layout: Layout,
+        checks: str,
+        counted: Mapping[str, Place] | None = None,
     ) -> None:
+        self.counted = counted or {}
         self.procedures = list(procedures)
         self.exported = set(exported)
         self.layout = layout
@@ -148,13 +155,16 @@ class _Function(Emitter):
                     self.value(f"icmp eq i64 {held}, 0"), f"{place} taken that is already held: a deadlock"
                 )
                 self.store(place, "1")
+                self.count_taken(place, "1")
             case Do.UNLOCK:
                 self.store(_place(node), "0")
             case Do.TRYLOCK:
                 place = _place(node)
                 free = self.value(f"icmp eq i64 {self.load(place)}, 0")
                 self.store(place, "1")
-                self.set(node.local, self.value(f"zext i1 {free} to i64"))
+                taken = self.value(f"zext i1 {free} to i64")
+                self.set(node.local, taken)
+                self.count_taken(place, taken)
             case Do.CALL:
                 self.call(node)
             case Do.ASSERT:
@@ -178,6 +188,12 @@ class _Function(Emitter):
             case Do.IRQS_OFF | Do.IRQS_ON | Do.ATOMIC | Do.ATOMIC_END | Do.WRITE_BACK:
                 pass  # one thread alone cannot tell
         self.emit(f"br label %{self.target(node.then)}")
+
+    def count_taken(self, lock: Place, taken: str) -> None:
+        """Add to what counts how often a lock is taken."""
+        counter = self.program.counted.get(str(lock))
+        if counter is not None:
+            self.store(counter, self.value(f"add i64 {self.load(counter)}, {taken}"))
 
     def target(self, node: Node | None) -> str:
         assert node is not None, f"{self.procedure.name}: an edge leads nowhere"

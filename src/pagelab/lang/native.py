@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from pagelab.lang.declare import Lock, ModelFault, Table, table_of
-from pagelab.lang.graph import Procedure
+from pagelab.lang.graph import Place, Procedure
 from pagelab.lang.layout import Layout
 from pagelab.lang.llvm_text import StraightText
 from pagelab.lang.parse import parse
@@ -30,6 +30,8 @@ class Program:
     :param entries: functions of a model that will be called from outside.
     :param tables: tables that the state must hold even if no procedure touches them.
     :param checks: see :class:`~pagelab.lang.llvm_text.StraightText`.
+    :param counted: by name of a lock field, such as ``"zone.lock"``, a record and its field that counts how
+        often it is taken.
     :raises SubsetError: for source outside the modelling language.
 
     ``program.call("rmqueue", 0, 0, 1)`` runs a procedure; ``program.address["rmqueue"]`` is its machine code, of C type
@@ -37,7 +39,12 @@ class Program:
     """
 
     def __init__(
-        self, entries: Iterable[Callable[..., object]], tables: Iterable[object] = (), *, checks: str = "all"
+        self,
+        entries: Iterable[Callable[..., object]],
+        tables: Iterable[object] = (),
+        *,
+        checks: str = "all",
+        counted: Mapping[str, tuple[object, str]] | None = None,
     ) -> None:
         import numpy as np
 
@@ -45,7 +52,11 @@ class Program:
         graphs = parse(functions)
         self.layout = Layout(tables_of(graphs.values()) | {table_of(t) for t in tables})
         exported = [graphs[f] for f in functions]
-        text = StraightText(graphs.values(), exported, self.layout, checks)
+        counters = {
+            lock: Place(table_of(counter), table_of(counter).fields[field], ())
+            for lock, (counter, field) in (counted or {}).items()
+        }
+        text = StraightText(graphs.values(), exported, self.layout, checks, counters)
         self.text = text.text
         self.faults = text.faults
         self._engine, self.address = compile_text(self.text, [p.name for p in exported])
