@@ -21,6 +21,7 @@ from pagelab.linux.drain import (
     refresh_cpu_vm_stats,
 )
 from pagelab.linux.features import features
+from pagelab.linux.free_folios import release_pages
 from pagelab.linux.highatomic import unreserve_highatomic_pageblock
 from pagelab.linux.memory_hotplug import offline_pages, online_pages
 from pagelab.linux.migratetype import (
@@ -35,7 +36,6 @@ from pagelab.linux.migratetype import (
 from pagelab.linux.page_alloc import __alloc_pages_bulk, free_the_page, get_page_from_freelist, split_page
 from pagelab.linux.page_isolation import start_isolate_page_range, unset_migratetype_isolate
 from pagelab.linux.page_isolation import test_pages_isolated as pages_isolated  # pytest would collect it
-from pagelab.linux.pcp import free_unref_page_list
 from pagelab.linux.pcp_tuning import (
     __zone_set_pageset_high_and_batch,
     page_alloc_cpu_dead,
@@ -309,7 +309,7 @@ def free_list(cpu: int, b: int, c: int) -> int:
             nr += 1
     # 6.1 as it was released takes the lock with irqs off and does not try.
     contended = features.irqs_on_under_pcp_lock and c & 7 == 0 and trylock(pcp[cpu].lock)
-    free_unref_page_list(cpu, nr)
+    release_pages(cpu, nr)
     if contended:
         unlock(pcp[cpu].lock)
     return nr
@@ -527,7 +527,7 @@ def fault(op: int, a: int, b: int, c: int) -> int:
         for i in range(b):
             if driver.nr_live > 0:
                 page_vec[cpu, i].page = forget(0)
-        free_unref_page_list(cpu, b)
+        release_pages(cpu, b)
     elif op == 7:
         pcp[cpu].count += 1 + b
         drain_local_pages(cpu)

@@ -192,9 +192,9 @@ def test_isolate_free_page_obeys_the_watermark() -> None:
     with zone_of(nr_pages=1024):
         free_pages((0, 4), (64, 4))
         zone.watermark_min = 16
-        assert buddy.__isolate_free_page(0, 4) == 0
+        assert buddy.__isolate_free_page(0, 0, 4) == 0
         zone.watermark_min = 15
-        assert buddy.__isolate_free_page(0, 4) == 16
+        assert buddy.__isolate_free_page(0, 0, 4) == 16
         assert (free_lists(), zone.free_pages) == ({4: [64]}, 16)
         buddy.__putback_isolated_page(0, 4, MIGRATE_MOVABLE)
         assert (free_lists(), zone.free_pages) == ({4: [64, 0]}, 32)
@@ -209,7 +209,7 @@ def test_isolate_free_page_makes_its_pageblock_movable_if_it_is_half_of_it() -> 
         with zone_of(nr_pages=1024):
             pageblock[0].migratetype = migratetype
             free_pages((0, order), (512, 9), migratetype=migratetype)
-            assert buddy.__isolate_free_page(0, order) == 1 << order
+            assert buddy.__isolate_free_page(0, 0, order) == 1 << order
             assert pageblock[0].migratetype == after
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from pagelab.linux import fallback, page_alloc, trace
 from pagelab.linux import highatomic as reserve
+from pagelab.linux import rmqueue as rmqueue_module
 from pagelab.linux.alloc_flags import ALLOC_HIGHATOMIC, ALLOC_NOFRAGMENT
 from pagelab.linux.highatomic import highatomic
 from pagelab.linux.migratetype import (
@@ -22,7 +23,7 @@ from tests.linux.lab import configured, free_lists, free_pages, recorded, zone_o
 
 U, M, R, H = MIGRATE_UNMOVABLE, MIGRATE_MOVABLE, MIGRATE_RECLAIMABLE, MIGRATE_HIGHATOMIC
 BLOCK = 512
-rmqueue = fallback.__dict__["__rmqueue"]
+rmqueue = rmqueue_module.__dict__["__rmqueue"]
 
 
 @pytest.fixture(autouse=True)

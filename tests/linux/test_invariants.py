@@ -137,7 +137,7 @@ class Zone(RuleBasedStateMachine):
             else:
                 assert migratetype < MIGRATE_PCPTYPES
                 pcp[cpu].lock.held = contended
-                pcp_procedures.pcp_trylock_free(cpu, page, migratetype, migratetype, order)
+                pcp_procedures.pcp_trylock_free(cpu, page, migratetype, migratetype, order, 0)
                 pcp[cpu].lock.held = False
 
     # ---- drains and sizes

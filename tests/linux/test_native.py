@@ -196,7 +196,7 @@ def test_native_code_faults_where_cpython_faults(design: str, zone: str) -> None
         ("online twice", 0, 0, "move_pfn_range_to_zone", "memory brought online twice"),
         ("list too long", 65, 0, "fault", "index of table page_vec is outside its 64 rows"),
         ("wrong pcp->count", 0, 0, "free_pcppages_bulk", "pcp->count says that there are pages"),
-        ("free list leads out of the zone", 0, 0, "del_page_from_free_list", "value 8192, bound 8192"),
+        ("free list leads out of the zone", 0, 0, "__del_page_from_free_list", "value 8192, bound 8192"),
     ],
 )
 def test_each_fault_is_found(name: str, b: int, c: int, place: str, words: str) -> None:

@@ -153,7 +153,7 @@ def test_block_given_back_merges_only_if_the_zone_has_enough_free_memory() -> No
         assert free_lists(MIGRATE_ISOLATE) == {}
         assert 0 in free_lists()[4]
         check_quiet_state()
-        assert buddy.__isolate_free_page(0, 4) == 0
+        assert buddy.__isolate_free_page(0, 0, 4) == 0
 
 
 def test_unisolated_as_another_type() -> None:

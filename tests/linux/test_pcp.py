@@ -153,7 +153,7 @@ def test_type_read_before_the_isolation_is_read_again() -> None:
         pageblock[0].migratetype = MIGRATE_ISOLATE
         zone.nr_isolate_pageblock = 1
         drain.drain_all_pages(1, specific=True)
-        pcp_procedures.free_unref_page_commit(0, 40, mem_map[40].index, 0)
+        pcp_procedures.free_unref_page_commit(0, 40, mem_map[40].index, 0, 0)
         assert on_pcplist(0, MIGRATE_MOVABLE) == [40]  # stray
         drain.drain_all_pages(1, specific=True)
         assert free_list(0, MIGRATE_ISOLATE) == [40]

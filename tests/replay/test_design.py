@@ -17,9 +17,7 @@ from pagelab.replay.design import DESIGNS_BY_SIGNS, SIGNS, design_of
 def capture(*signs: str, **config: str) -> Capture:
     """A capture whose kernel shows these signs."""
     options = {"CONFIG_SMP": "y", **{name: "5" for name in signs if name.startswith("CONFIG_")}, **config}
-    tuned = SimpleNamespace(zones=[SimpleNamespace(pagesets=[SimpleNamespace(high_min=0)])])
-    snapshots = [tuned] if "high_min" in signs else []
-    shown = SimpleNamespace(path="here", config=options, symbols={"_text", *signs}, zoneinfo=snapshots)
+    shown = SimpleNamespace(path="here", config=options, symbols={"_text", *signs})
     return cast(Capture, shown)
 
 
@@ -47,6 +45,8 @@ def test_no_two_designs_have_the_same_signs_and_each_sign_is_looked_at() -> None
         (("drain_local_pages_wq", "zone_pcp_disable"), "zone_pcp_disable: the kernel drains pcplists by work items"),
         (("zone_pcp_disable",), "config: no CONFIG_PCP_BATCH_SCALE_MAX: the kernel drains pcplists as 6.1 before"),
         ((), "kallsyms: no zone_pcp_disable: the kernel cannot disable pcplists"),
+        (("decay_pcp_high",), "kallsyms: no free_unref_folios: the kernel frees page by page"),
+        (("decay_pcp_high", "free_unref_folios"), "no try_to_steal_block: the kernel takes single pages from the"),
     ],
 )
 def test_a_kernel_between_the_designs_is_refused_with_its_first_odd_sign(signs: tuple[str, ...], words: str) -> None:

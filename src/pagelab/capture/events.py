@@ -59,6 +59,15 @@ class Kind(enum.IntEnum):
     COMPACTION = 42  # any compaction event: the free lists may have changed silently
     ALLOC_PAGES_BULK_DONE = 43  # return; arg: pages that the caller has now
     FREE_PAGES_COUNTED = 44  # free pages are counted, under zone->lock; arg: how many more, at least 2, arg2: zone
+    # Of kernels since v6.10.
+    RMQUEUE_PCPLIST = (
+        50  # entry of __rmqueue_pcplist, under pcp->lock; order, migratetype, arg: alloc_flags, arg2: zone
+    )
+    SPLIT_LARGE_BUDDY = 51  # entry, under zone->lock: a page goes to the free lists past the pcplists; pfn, order
+    DECAY_PCP_HIGH = 52  # entry, by the vmstat worker of this CPU; arg2: zone
+    MOVE_FREEPAGES_BLOCK_ISOLATE = (
+        53  # entry, under zone->lock; pfn, migratetype or arg: whether to isolate, arg2: zone
+    )
 
 
 CONTEXT_HARDIRQ = 1

@@ -101,7 +101,11 @@ _PROBES = (
     Wanted(Kind.ALLOC_PAGES_BULK, migratetype=_TYPE, arg=("nr_pages",), arg2=("gfp",), arg_cast="int"),
     Wanted(Kind.ALLOC_PAGES_BULK_DONE, arg=("ret",), arg_cast="int"),
     Wanted(Kind.FREE_PAGES_COUNTED, arg=("delta",), arg2=_ZONE),
-    Wanted(Kind.FREE_UNREF_PAGE_COMMIT, ("pfn",), ("page",), _ORDER, _TYPE, arg2=_ZONE),
+    Wanted(Kind.FREE_UNREF_PAGE_COMMIT, ("pfn",), ("page",), _ORDER, _TYPE, ("fpi_flags",), _ZONE, "int"),
+    Wanted(Kind.RMQUEUE_PCPLIST, order=_ORDER, migratetype=_TYPE, arg=("alloc_flags",), arg2=_ZONE, arg_cast="int"),
+    Wanted(Kind.SPLIT_LARGE_BUDDY, ("pfn",), (), _ORDER, arg=("fpi_flags",), arg2=_ZONE, arg_cast="int"),
+    Wanted(Kind.DECAY_PCP_HIGH, arg2=_ZONE),
+    Wanted(Kind.MOVE_FREEPAGES_BLOCK_ISOLATE, ("pfn",), ("page",), (), _TYPE, ("isolate",), _ZONE, "int"),
 )
 #: Probes by the event's name, which is the kind's in small letters.
 PROBES: Final[Mapping[str, Wanted]] = {wanted.kind.name.lower(): wanted for wanted in _PROBES}

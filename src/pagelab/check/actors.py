@@ -13,10 +13,10 @@ from pagelab.lang.declare import NIL, irqs_off
 from pagelab.linux.contig import alloc_contig_range
 from pagelab.linux.drain import drain_all_pages, drain_local_pages_wq, drain_zone_pages
 from pagelab.linux.features import features
+from pagelab.linux.free_folios import release_pages
 from pagelab.linux.memory_hotplug import offline_pages, online_pages
 from pagelab.linux.migratetype import MIGRATE_MOVABLE
 from pagelab.linux.page_alloc import free_contig_range, free_the_page, get_page_from_freelist
-from pagelab.linux.pcp import free_unref_page_list
 from pagelab.linux.pcp_tuning import page_alloc_cpu_dead, percpu_pagelist_high_fraction_sysctl_handler
 from pagelab.linux.state import cpu_state, machine, mm, page_vec
 from pagelab.linux.workqueue import begin_work, end_work
@@ -31,7 +31,7 @@ def list_freer(cpu: int, page: int, count: int) -> None:
     """Frees pages in a row as one list, as at the exit of a process."""
     for i in range(count):
         page_vec[cpu, i].page = page + i
-    free_unref_page_list(cpu, count)
+    release_pages(cpu, count)
 
 
 def allocator(cpu: int, times: int) -> None:

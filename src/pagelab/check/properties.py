@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What must hold, in the language of the model: in every state, but for P5, that offlining ends.
 
-P8, that a free page is on the list of its pageblock's type, is what no kernel before v6.10 claims.
+P8, that a free page is on the list of its pageblock's type, is what kernels since v6.10 claim.
 """
 
 from __future__ import annotations
@@ -21,14 +21,16 @@ from pagelab.linux.state import (
     ON_PCPLIST,
     cpu_state,
     free_area,
+    get_pageblock_migratetype,
     machine,
     mem_map,
     mm,
-    pageblock,
     pcp,
+    pcp_auto,
     pcp_batch_high_rwsem,
     pcp_list,
     zone,
+    zone_auto,
 )
 
 
@@ -165,11 +167,20 @@ def isolated_pageblocks_are_counted() -> bool:
     count = 0
     for block in range(machine.nr_pageblocks):
         online = mem_map[block << machine.pageblock_order].state != OFFLINE
-        if online and pageblock[block].migratetype == MIGRATE_ISOLATE:
+        if online and get_pageblock_migratetype(block << machine.pageblock_order) == MIGRATE_ISOLATE:
             count += 1
     if held(mm.mem_hotplug_lock):
         return count <= zone.nr_isolate_pageblock
     return count == zone.nr_isolate_pageblock
+
+
+def free_pages_are_on_lists_of_their_type() -> bool:
+    """P8; of a free page of several pageblocks it is the first that counts."""
+    if features.block_conversion_moves_all and not held(zone.lock):
+        for page in range(machine.nr_pages):
+            if mem_map[page].state == BUDDY and mem_map[page].free_list != get_pageblock_migratetype(page):
+                return False
+    return True
 
 
 def high_and_batch_are_restored() -> bool:
@@ -178,7 +189,12 @@ def high_and_batch_are_restored() -> bool:
         if held(mm.pcp_batch_high_lock) or pcp_batch_high_rwsem.writer or pcp_batch_high_rwsem.readers != 0:
             return True
         for cpu in range(machine.nr_cpus):
-            if pcp[cpu].high != zone.pageset_high or pcp[cpu].batch != zone.pageset_batch:
+            high = pcp[cpu].high
+            if features.high_auto_tuning:
+                high = pcp_auto[cpu].high_min
+                if pcp_auto[cpu].high_max != zone_auto.pageset_high_max:
+                    return False
+            if high != zone.pageset_high or pcp[cpu].batch != zone.pageset_batch:
                 return False
     return True
 
@@ -226,6 +242,12 @@ PROPERTIES = (
     ),
     Property("P7", "nr_isolate_pageblock is the number of isolated pageblocks", isolated_pageblocks_are_counted),
     Property(
+        "P8",
+        "a free page is on the list of its pageblock's type",
+        free_pages_are_on_lists_of_their_type,
+        claimed_with=("block_conversion_moves_all",),
+    ),
+    Property(
         "P9",
         "when nobody changes them, high and batch are those of the zone",
         high_and_batch_are_restored,
@@ -236,20 +258,15 @@ PROPERTIES = (
     Property("deadlock", "nobody waits for ever for a lock or for another's work", None, "deadlock"),
 )
 
-#: Properties that nobody claims for these designs, with the reason.
-NOT_CLAIMED = {"P8": "that a free page is on the list of its pageblock's type is not claimed before v6.10"}
-
 
 def property_named(name: str) -> Property:
     """A property by its name.
 
-    :raises BadInput: if there is none, or nobody claims it.
+    :raises BadInput: if there is none.
     """
     for one in PROPERTIES:
         if one.name == name:
             return one
     known = f"there are {', '.join(p.name for p in PROPERTIES)}"
-    if name in NOT_CLAIMED:
-        raise BadInput(f"{name} is not checked: {NOT_CLAIMED[name]}", known)
     near = difflib.get_close_matches(name, [p.name for p in PROPERTIES], n=1)
     raise BadInput(f"there is no property {name!r}", f"did you mean {near[0]}? {known}" if near else known)

@@ -6,9 +6,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from pagelab.linux import buddy, lists
+from pagelab.linux.features import features
 from pagelab.linux.migratetype import MIGRATE_MOVABLE
 from pagelab.linux.pcp import order_to_pindex
-from pagelab.linux.state import ALLOCATED, IN_FLIGHT, ON_PCPLIST, machine, mem_map, mm, pcp, zone
+from pagelab.linux.state import ALLOCATED, IN_FLIGHT, ON_PCPLIST, machine, mem_map, mm, pcp, pcp_auto, zone, zone_auto
 
 
 def configure(
@@ -71,6 +72,10 @@ def setup(
     zone.pageset_high, zone.pageset_batch = machine.fixed_high, machine.fixed_batch
     for owner in range(machine.nr_cpus):
         pcp[owner].high, pcp[owner].batch = machine.fixed_high, machine.fixed_batch
+        if features.high_auto_tuning:
+            pcp_auto[owner].high_min = pcp_auto[owner].high_max = machine.fixed_high
+    if features.high_auto_tuning:
+        zone_auto.pageset_high_max = machine.fixed_high
     for page in online:
         if page in used:
             mem_map[page].state = ALLOCATED
@@ -78,7 +83,8 @@ def setup(
         elif page in listed:
             owner = listed[page]
             mem_map[page].state = ON_PCPLIST
-            mem_map[page].index = MIGRATE_MOVABLE
+            if not features.bulk_free_reads_type:
+                mem_map[page].index = MIGRATE_MOVABLE
             lists.pcp_list_add(page, owner, order_to_pindex(MIGRATE_MOVABLE, 0))
             pcp[owner].count += 1
         else:

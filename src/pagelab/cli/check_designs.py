@@ -10,7 +10,7 @@ from rich.console import Console
 from pagelab.check.explore import How
 from pagelab.check.kernel_model import applies
 from pagelab.check.pool import Done, Task, work_through
-from pagelab.check.properties import NOT_CLAIMED, PROPERTIES, Property, property_named
+from pagelab.check.properties import PROPERTIES, Property, property_named
 from pagelab.check.scenario import BUNDLED, Scenario, scenario_named
 from pagelab.check.table import Table, violations
 from pagelab.check.verdicts import Judgement, Verdict, counterexample, judge
@@ -207,7 +207,6 @@ class TableRun:
             label = self.done[0].judgement.label
             console.print(
                 "\n".join(f"{one.name}: {one.words}" for one in self.properties)
-                + "".join(f"\n{name} is left out: {why}" for name, why in NOT_CLAIMED.items())
                 + f"\nEach verdict is bounded by its scenario (`pagelab scenarios`); {label['granularity']}; memory is "
                 f"{label['memory']}; fairness: {label['fairness']}; approximation: {label['approximation']}.",
                 style="dim",

@@ -51,7 +51,10 @@ echo "$BUFFER_KB" > $T/buffer_size_kb || fail "no memory for trace buffers of $B
 while read -r definition; do
     name=${definition#*:pagelab/}; name=${name%% *}
     # not the shell's own echo: that keeps what could not be written, and writes it with the next line
-    if busybox echo "$definition" >> $T/kprobe_events 2>/dev/null; then echo "$name"; else echo "$name" >&2; fi
+    # With CONFIG_X86_KERNEL_IBT the call to ftrace may come behind an endbr64 of 4 bytes.
+    if busybox echo "$definition" >> $T/kprobe_events 2>/dev/null; then echo "$name"
+    elif busybox echo "$definition" | sed 's/+5 /+9 /' >> $T/kprobe_events 2>/dev/null; then echo "$name"
+    else echo "$name" >&2; fi
 done < /etc/probes > /out/facts/probes_placed 2> /out/facts/probes_missing
 for event in $EVENTS; do
     busybox echo 1 2>/dev/null > "$T/events/$event/enable" || echo "$event" >> /out/facts/events_missing

@@ -127,14 +127,14 @@ PROBES_5_10 = (
     _done("online_pages"),
 )
 
-#: By the names of pagelab.guest.kernels: only kernels whose source each signature has been compared with.
-_OF_KERNEL = {"5.10": PROBES_5_10, "6.1": PROBES}
-
 
 def probes_for(kernel: str) -> tuple[Probe, ...]:
     """The probes for a kernel of pagelab.guest.kernels, none for one whose source they were not compared with.
 
-    Other kernels have other parameters (5.10 has no pindex, 6.12 another move_freepages_block), and a probe that reads
-    the wrong register would lie: they are traced with tracepoints only.
+    Other kernels have other parameters (5.10 has no pindex), and a probe that reads the wrong register would lie: they
+    are traced with tracepoints only.
     """
-    return _OF_KERNEL.get(kernel, ())
+    from pagelab.guest.modern_probes import PROBES_6_12, PROBES_7_2
+
+    of_kernel = {"5.10": PROBES_5_10, "6.1": PROBES, "6.12": PROBES_6_12, "7.2": PROBES_7_2}
+    return of_kernel.get(kernel, ())

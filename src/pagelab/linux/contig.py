@@ -63,7 +63,7 @@ def isolate_freepages_range(cpu: int, start: int, end: int) -> int:
                 free = mem_map[page].state == BUDDY
                 if free:
                     order = mem_map[page].order
-                    free = __isolate_free_page(page, order) != 0
+                    free = __isolate_free_page(cpu, page, order) != 0
                     if free:
                         for i in range(1 << order):
                             mem_map[page + i].compound_order = 0

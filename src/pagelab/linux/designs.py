@@ -115,6 +115,44 @@ DESIGNS = {
             frozenset({"pcp_batch_scale_max", "drain_in_chunks", "drain_count_under_lock"}),
             "Linux 6.1.y from 6.1.104 on, as Debian 12 ships it",
         ),
+        Design(
+            "6.12",
+            "6.1",
+            frozenset(
+                {
+                    "movable_zone_apart",
+                    "free_high_when_repeated",
+                    "free_high_keeps_batch",
+                    "alloc_factor",
+                    "high_auto_tuning",
+                    "high_below_watermark",
+                    "free_count",
+                    "cma_guard_removed",
+                    "highatomic_rounded_up",
+                    "highatomic_minimum_zone",
+                    "free_unref_folios",
+                    "bulk_free_reads_type",
+                    "folios_read_type_late",
+                    "merge_sets_type",
+                    "isolate_free_page_moves_block",
+                    "block_conversion_moves_all",
+                    "direct_free_reads_type",
+                    "isolation_splits_buddies",
+                    "list_helpers_account",
+                    "claim_or_steal",
+                    "rmqueue_mode",
+                    "merge_sets_all_types",
+                    "decay_in_batches",
+                }
+            ),
+            "Linux 6.12.y from 6.12.67 on, as Debian 13 ships it",
+        ),
+        Design(
+            "7.2",
+            "6.12",
+            frozenset({"free_pages_nolock", "free_high_above_half_min", "isolate_bit", "free_in_batches"}),
+            "Linux 7.2",
+        ),
     )
 }
 

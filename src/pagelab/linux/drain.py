@@ -6,7 +6,7 @@ from __future__ import annotations
 from pagelab.lang.declare import irqs_off, trylock, unlock
 from pagelab.linux.features import features
 from pagelab.linux.pcp import free_pcppages_bulk
-from pagelab.linux.state import cpu_state, machine, mm, pcp, zone
+from pagelab.linux.state import cpu_state, machine, mm, pcp, pcp_auto, zone
 from pagelab.linux.workqueue import begin_work, end_work, flush_work, queue_work_on
 
 
@@ -149,11 +149,39 @@ def drain_zone_pages(cpu: int) -> None:
         drain_pcp(cpu, cpu, to_drain)
 
 
+def decay_high(cpu: int) -> int:
+    """Let pcp->high fall, without pcp->lock; returns how many base pages are too many then."""
+    high_min = pcp_auto[cpu].high_min
+    batch = pcp[cpu].batch
+    high = pcp[cpu].high
+    if high > high_min:
+        high = max(max(pcp[cpu].count - (batch << machine.pcp_batch_scale_max), high - (high >> 3)), high_min)
+        pcp[cpu].high = high
+    return pcp[cpu].count - high
+
+
+def decay_pcp_high(cpu: int) -> None:
+    """Let pcp->high of the CPU's own pcplists fall, and give back what is too much then."""
+    to_drain = decay_high(cpu)
+    batch = pcp[cpu].batch
+    # Since Linux kernel commit fc4b909c368f ("mm/page_alloc: batch page freeing in decay_pcp_high") (in v6.19, 6.12.67)
+    if not features.decay_in_batches:
+        batch = max(to_drain, 1)
+    while to_drain > 0:
+        drain_pcp(cpu, cpu, min(to_drain, batch))
+        to_drain -= batch
+
+
 def refresh_cpu_vm_stats(cpu: int, folded: bool) -> None:
     """The vmstat worker: drain a CPU of another node whose counters of this zone were quiet for three seconds.
 
+    Since v6.7 it also lets pcp->high decay.
+
     :param folded: whether a counter of the zone had changed on this CPU.
     """
+    # Since Linux kernel commit 51a755c56dc0 ("mm: tune PCP high automatically") (in v6.7)
+    if features.high_auto_tuning:
+        decay_pcp_high(cpu)
     if folded:
         pcp[cpu].expire = 3
     if pcp[cpu].expire == 0 or pcp[cpu].count == 0:

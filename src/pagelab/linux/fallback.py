@@ -11,11 +11,14 @@ wakes kswapd but changes no list.
 from __future__ import annotations
 
 from pagelab.lang.declare import NIL
-from pagelab.linux.alloc_flags import ALLOC_CMA, ALLOC_NOFRAGMENT
-from pagelab.linux.buddy import __rmqueue_smallest, move_freepages_block, move_to_free_list
+from pagelab.linux.alloc_flags import ALLOC_NOFRAGMENT
+from pagelab.linux.buddy import (
+    change_pageblock_range,
+    move_freepages_block,
+    move_to_free_list,
+)
 from pagelab.linux.features import features
 from pagelab.linux.migratetype import (
-    MIGRATE_CMA,
     MIGRATE_HIGHATOMIC,
     MIGRATE_MOVABLE,
     MIGRATE_PCPTYPES,
@@ -29,7 +32,6 @@ from pagelab.linux.state import (
     machine,
     mem_map,
     set_pageblock_migratetype,
-    zone,
 )
 from pagelab.linux.trace import mm_page_alloc_extfrag, mm_page_alloc_zone_locked
 
@@ -54,12 +56,6 @@ def find_suitable_fallback(order: int, migratetype: int) -> int:
         if free_area[order, fallback_mt].head != NIL:
             return fallback_mt
     return NIL
-
-
-def change_pageblock_range(page: int, start_order: int, migratetype: int) -> None:
-    """Set the type of all pageblocks of a free page."""
-    for block in range(1 << (start_order - machine.pageblock_order)):
-        set_pageblock_migratetype(page + (block << machine.pageblock_order), migratetype)
 
 
 def nr_movable_pages(block: int) -> int:
@@ -139,25 +135,3 @@ def zone_locked_as_requested(cpu: int, page: int, order: int, migratetype: int) 
     # Since Linux kernel commit 10e0f7530205 ("mm/page_alloc: fix tracepoint mm_page_alloc_zone_locked()") (in v5.19)
     if not features.zone_locked_shows_list:
         mm_page_alloc_zone_locked(cpu, page, order, migratetype, order == 0)
-
-
-def __rmqueue(cpu: int, order: int, migratetype: int, alloc_flags: int) -> int:
-    """Take a page from the free lists; NIL if there is none.  zone.lock is held."""
-    if machine.cma and alloc_flags & ALLOC_CMA:
-        # Use CMA pageblocks first while they hold more than half of the free memory.
-        if zone.free_cma_pages > zone.free_pages // 2:
-            page = __rmqueue_smallest(cpu, order, MIGRATE_CMA)
-            if page != NIL:
-                zone_locked_as_requested(cpu, page, order, migratetype)
-                return page
-    page = __rmqueue_smallest(cpu, order, migratetype)
-    while page == NIL:
-        if machine.cma and alloc_flags & ALLOC_CMA:
-            page = __rmqueue_smallest(cpu, order, MIGRATE_CMA)
-        if page == NIL:
-            if not __rmqueue_fallback(cpu, order, migratetype, alloc_flags):
-                break
-            page = __rmqueue_smallest(cpu, order, migratetype)
-    if page != NIL:
-        zone_locked_as_requested(cpu, page, order, migratetype)
-    return page

@@ -41,10 +41,37 @@ class Features(Constants):
     remote_drain: bool = True
     irqs_on_under_pcp_lock: bool = True
     cma_highatomic_to_own_list: bool = True
+    movable_zone_apart: bool = False
     pcp_batch_scale_max: bool = True
+    free_high_when_repeated: bool = False
+    free_high_keeps_batch: bool = False
+    alloc_factor: bool = False
+    high_auto_tuning: bool = False
+    high_below_watermark: bool = False
+    free_count: bool = False
+    cma_guard_removed: bool = False
+    highatomic_rounded_up: bool = False
+    highatomic_minimum_zone: bool = False
     drain_in_chunks: bool = True
     thp_lists_by_movability: bool = True
+    free_unref_folios: bool = False
+    bulk_free_reads_type: bool = False
+    folios_read_type_late: bool = False
+    merge_sets_type: bool = False
+    isolate_free_page_moves_block: bool = False
+    block_conversion_moves_all: bool = False
+    direct_free_reads_type: bool = False
+    isolation_splits_buddies: bool = False
+    list_helpers_account: bool = False
     drain_count_under_lock: bool = True
+    claim_or_steal: bool = False
+    rmqueue_mode: bool = False
+    free_pages_nolock: bool = False
+    free_high_above_half_min: bool = False
+    isolate_bit: bool = False
+    merge_sets_all_types: bool = False
+    decay_in_batches: bool = False
+    free_in_batches: bool = False
     isolation_disables_pcplists: bool = False
     onlining_disables_pcplists: bool = False
     migratetype_with_irqs_off: bool = False
@@ -58,9 +85,10 @@ class Feature:
     """An upstream change of the page allocator, or one that was only proposed.
 
     :param name: how procedures and designs call it.
-    :param commit: first 12 digits of the commit in Linus Torvalds' tree; "" for a proposal.
+    :param commit: first 12 digits of the commit in Linus Torvalds' tree; "" for a proposal, or if only the release is
+        known.
     :param release: first release with it, such as ``v6.2``; "" for a proposal.
-    :param stable: releases of 6.1.y from which on it is there, or "" if 6.1 was born with it.
+    :param stable: release of 6.1.y or 6.12.y from which on it is there too, or "" if no stable release got it.
     :param effect: what a user of the model sees of it.
     :param mail: the day of the mail that proposed it, if it was never merged.
     """
@@ -78,6 +106,8 @@ class Feature:
         """The comment that stands beside ``if features.NAME`` in the model."""
         if self.mail:
             return f'# As proposed on {self.mail} ("{self.subject}")'
+        if not self.commit:
+            return f'# Since Linux kernel {self.release} ("{self.subject}")'
         backport = f", {self.stable}" if self.stable else ""
         return f'# Since Linux kernel commit {self.commit} ("{self.subject}") (in {self.release}{backport})'
 
@@ -303,12 +333,92 @@ FEATURES = (
         "a CMA or HIGHATOMIC page that cannot go to a pcplist goes to the buddy list of its own type, not of MOVABLE",
     ),
     Feature(
+        "movable_zone_apart",
+        "",
+        "mm/page_alloc: fix min_free_kbytes calculation regarding ZONE_MOVABLE",
+        "v6.6",
+        "",
+        "min_free_kbytes is shared out without ZONE_MOVABLE, which gets a small minimum of its own; high depends on it",
+    ),
+    Feature(
         "pcp_batch_scale_max",
         "52166607ecc9",
         "mm: restrict the pcp batch scale factor to avoid too long latency",
         "v6.7",
         "6.1.104",
         "a bulk free grows to at most batch << 5 pages",
+    ),
+    Feature(
+        "free_high_when_repeated",
+        "ca71fe1ad922",
+        "mm, pcp: avoid to drain PCP when process exit",
+        "v6.7",
+        "",
+        "a page of orders 1 to 3 empties the pcplists only if the page freed before was of such an order, too",
+    ),
+    Feature(
+        "free_high_keeps_batch",
+        "362d37a106dd",
+        "mm, pcp: reduce lock contention for draining high-order pages",
+        "v6.7",
+        "",
+        "a CPU with a large cache keeps a batch of pages when it frees pages of orders 1 to 3",
+    ),
+    Feature(
+        "alloc_factor",
+        "c0a242394cb9",
+        "mm, page_alloc: scale the number of pages that are batch allocated",
+        "v6.7",
+        "",
+        "each refill of order 0 without a free in between takes twice as many pages; before, it was one batch",
+    ),
+    Feature(
+        "high_auto_tuning",
+        "51a755c56dc0",
+        "mm: tune PCP high automatically",
+        "v6.7",
+        "",
+        "high grows with refills and bulk frees, between high_min and high_max, and decays with time",
+    ),
+    Feature(
+        "high_below_watermark",
+        "57c0419c5f0e",
+        "mm, pcp: decrease PCP high if free pages < high watermark",
+        "v6.7",
+        "",
+        "high does not grow, and shrinks with each bulk free, while the zone is below its high watermark",
+    ),
+    Feature(
+        "free_count",
+        "6ccdcb6d3a74",
+        "mm, pcp: reduce detecting time of consecutive high order page freeing",
+        "v6.7",
+        "",
+        "a bulk free gives back as many pages as were freed in a row; before, free_factor doubled it each time",
+    ),
+    Feature(
+        "cma_guard_removed",
+        "f945116e4e19",
+        "mm: page_alloc: remove stale CMA guard code",
+        "v6.7",
+        "",
+        "every movable allocation uses the pcplists; before, one that may not have CMA pages did not",
+    ),
+    Feature(
+        "highatomic_rounded_up",
+        "d68e39fc45f7",
+        "mm: page_alloc: correct high atomic reserve calculations",
+        "v6.8",
+        "",
+        "a hundredth of the zone, rounded up to pageblocks, is kept for atomic allocations; before, a pageblock more",
+    ),
+    Feature(
+        "highatomic_minimum_zone",
+        "9cd20f3fe045",
+        "mm: page_alloc: enforce minimum zone size to do high atomic reserves",
+        "v6.8",
+        "",
+        "nothing is kept for atomic allocations in a zone of less than a hundred pageblocks",
     ),
     Feature(
         "drain_in_chunks",
@@ -327,12 +437,152 @@ FEATURES = (
         "movable huge pages have a pcplist of their own: 14 lists instead of 13",
     ),
     Feature(
+        "free_unref_folios",
+        "90491d87dd46",
+        "mm: add free_unref_folios()",
+        "v6.10",
+        "",
+        "folios of all orders are freed in lists, each list in one hold of pcp->lock",
+    ),
+    Feature(
+        "bulk_free_reads_type",
+        "17edeb5d3f76",
+        "mm: page_alloc: remove pcppage migratetype caching",
+        "v6.10",
+        "",
+        "a page that leaves a pcplist goes to the list of the type that its pageblock has then; no page keeps a type",
+    ),
+    Feature(
+        "folios_read_type_late",
+        "9cbe97bad5cd",
+        "mm: page_alloc: optimize free_unref_folios()",
+        "v6.10",
+        "",
+        "the pageblock's type is read when a folio's turn comes, not when all of the list are prepared",
+    ),
+    Feature(
+        "merge_sets_type",
+        "e6cf9e1c4cde",
+        "mm: page_alloc: fix up block types when merging compatible blocks",
+        "v6.10",
+        "",
+        "pageblocks that merge get one type",
+    ),
+    Feature(
+        "isolate_free_page_moves_block",
+        "b54ccd3c6bac",
+        "mm: page_alloc: move free pages when converting block during isolation",
+        "v6.10",
+        "",
+        "when compaction takes most of a pageblock and makes it movable, the rest of its free pages moves along",
+    ),
+    Feature(
+        "block_conversion_moves_all",
+        "c0cd6f557b90",
+        "mm: page_alloc: fix freelist movement during block conversion",
+        "v6.10",
+        "",
+        "free pages change their list only if their pageblock changes its type; what is left of a page that an "
+        "allocation of another type takes stays on its list",
+    ),
+    Feature(
+        "direct_free_reads_type",
+        "55612e80e722",
+        "mm: page_alloc: close migratetype race between freeing and stealing",
+        "v6.10",
+        "",
+        "a page that is freed past the pcplists goes to the list of its pageblock's type; before, of the type read "
+        "earlier unless something is isolated",
+    ),
+    Feature(
+        "isolation_splits_buddies",
+        "fd919a85cd55",
+        "mm: page_isolation: prepare for hygienic freelists",
+        "v6.10",
+        "",
+        "isolating a pageblock splits the free page that it is a part of, under the same lock; an allocation that "
+        "reaches across the end of the range is not migrated but makes it fail",
+    ),
+    Feature(
+        "list_helpers_account",
+        "e0932b6c1f94",
+        "mm: page_alloc: consolidate free page accounting",
+        "v6.10",
+        "",
+        "NR_FREE_PAGES changes together with the lists; before, at the end of a refill",
+    ),
+    Feature(
         "drain_count_under_lock",
         "66eca1021a42",
         "mm/page_alloc: fix pcp->count race between drain_pages_zone() vs __rmqueue_pcplist()",
         "v6.11",
         "6.1.104",
         "a drain reads pcp->count under pcp->lock, so that it cannot miss a refill that is under way",
+    ),
+    Feature(
+        "claim_or_steal",
+        "c2f6ea38fc1b",
+        "mm: page_alloc: don't steal single pages from biggest buddy",
+        "v6.15",
+        "6.12.29",
+        "an allocation first tries to claim a pageblock, and otherwise takes the smallest free page of another type",
+    ),
+    Feature(
+        "rmqueue_mode",
+        "90abee6d7895",
+        "mm: page_alloc: speed up fallbacks in rmqueue_bulk()",
+        "v6.15",
+        "6.12.29",
+        "a refill that had to take pages of another type goes on taking such pages",
+    ),
+    Feature(
+        "free_pages_nolock",
+        "8c57b687e833",
+        "mm, bpf: Introduce free_pages_nolock()",
+        "v6.15",
+        "",
+        "who must not wait for zone->lock leaves a page to the next who frees past the pcplists, and who frees that "
+        "way to a pcplist does not look whether it is full",
+    ),
+    Feature(
+        "free_high_above_half_min",
+        "c544a952ba61",
+        "mm: pcp: increase pcp->free_count threshold to trigger free_high",
+        "v6.16",
+        "",
+        "pages of orders 1 to 3 empty the pcplists only after half of high_min more pages were freed in a row",
+    ),
+    Feature(
+        "isolate_bit",
+        "e904bce2d9d4",
+        "mm/page_isolation: make page isolation a standalone bit",
+        "v6.17",
+        "",
+        "an isolated pageblock keeps its type, which it has again when it is given back",
+    ),
+    Feature(
+        "merge_sets_all_types",
+        "7838a4eb8a1d",
+        "mm/page_alloc: change all pageblocks migrate type on coalescing",
+        "v6.19",
+        "6.12.65",
+        "where free pages of more than a pageblock merge, all pageblocks get the type; before, only the first",
+    ),
+    Feature(
+        "decay_in_batches",
+        "fc4b909c368f",
+        "mm/page_alloc: batch page freeing in decay_pcp_high",
+        "v6.19",
+        "6.12.67",
+        "what high is too low for after it has decayed is given back batch by batch; before, in one hold",
+    ),
+    Feature(
+        "free_in_batches",
+        "91e691296646",
+        "mm/page_alloc: batch page freeing in free_frozen_page_commit",
+        "v6.19",
+        "",
+        "a free gives back a batch, then lets go of pcp->lock and tries to take it again for the next batch",
     ),
     Feature(
         "isolation_disables_pcplists",

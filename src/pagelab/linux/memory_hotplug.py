@@ -47,6 +47,14 @@ from pagelab.linux.trace import do_migrate_range, range_isolated, range_released
 from pagelab.linux.watermarks import init_per_zone_wmark_min
 
 
+def init_pageblock_migratetype(page: int, migratetype: int) -> None:
+    """A pageblock that comes online; where isolation is a bit, it is movable beside that."""
+    # Since Linux kernel commit e904bce2d9d4 ("mm/page_isolation: make page isolation a standalone bit") (in v6.17)
+    if features.isolate_bit:
+        set_pageblock_migratetype(page, MIGRATE_MOVABLE)
+    set_pageblock_migratetype(page, migratetype)
+
+
 def move_pfn_range_to_zone(start: int, nr_pages: int, migratetype: int) -> None:
     """Make the zone span a range, whose pageblocks get a type; no counter of pages changes."""
     old_end = zone.start_page + zone.spanned_pages
@@ -56,7 +64,7 @@ def move_pfn_range_to_zone(start: int, nr_pages: int, migratetype: int) -> None:
     page = start
     while page < start + nr_pages:
         assert mem_map[page].state == OFFLINE, "memory brought online twice"
-        set_pageblock_migratetype(page, migratetype)
+        init_pageblock_migratetype(page, migratetype)
         page += machine.pageblock_nr_pages
 
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from pagelab.lang.declare import NIL, irqs_off, trylock, unlock
 from pagelab.linux.alloc_flags import ALLOC_CMA, ALLOC_HIGHATOMIC, ALLOC_NON_BLOCK, ALLOC_OOM
-from pagelab.linux.buddy import FPI_NONE, __mod_zone_freepage_state, __rmqueue_smallest
-from pagelab.linux.fallback import __rmqueue, zone_locked_as_requested
+from pagelab.linux.buddy import FPI_NONE, FPI_TRYLOCK, __mod_zone_freepage_state, __rmqueue_smallest
+from pagelab.linux.fallback import zone_locked_as_requested
 from pagelab.linux.features import features
 from pagelab.linux.highatomic import reserve_highatomic_pageblock
 from pagelab.linux.migratetype import MIGRATE_HIGHATOMIC, MIGRATE_MOVABLE
 from pagelab.linux.pcp import (
+    __free_frozen_pages,
     __free_pages_ok,
     __rmqueue_pcplist,
     free_unref_page,
@@ -21,6 +22,8 @@ from pagelab.linux.pcp import (
     pcp_allowed_order,
     rmqueue_pcplist,
 )
+from pagelab.linux.pcp_high import note_below_high
+from pagelab.linux.rmqueue import __rmqueue, begin_rmqueue
 from pagelab.linux.state import ALLOCATED, TAIL, machine, mem_map, page_vec, pcp, zone
 
 
@@ -33,21 +36,32 @@ def rmqueue_buddy(cpu: int, order: int, alloc_flags: int, migratetype: int) -> i
             if page != NIL:
                 zone_locked_as_requested(cpu, page, order, migratetype)
         if page == NIL:
+            begin_rmqueue(cpu)
             page = __rmqueue(cpu, order, migratetype, alloc_flags)
+            begin_rmqueue(cpu)
             # Failing now is worse than failing an atomic allocation of a higher order later.
             if page == NIL and alloc_flags & (ALLOC_OOM | ALLOC_NON_BLOCK):
                 page = __rmqueue_smallest(cpu, order, MIGRATE_HIGHATOMIC)
             if page == NIL:
                 return NIL
-        __mod_zone_freepage_state(-(1 << order), mem_map[page].index)
+        # Since Linux kernel commit e0932b6c1f94 ("mm: page_alloc: consolidate free page accounting") (in v6.10)
+        if not features.list_helpers_account:
+            __mod_zone_freepage_state(-(1 << order), mem_map[page].index)
     return page
+
+
+def may_use_pcplist(alloc_flags: int, migratetype: int) -> bool:
+    """Whether an allocation may have any page of its pcplist: the MOVABLE one may hold CMA pages."""
+    # Since Linux kernel commit f945116e4e19 ("mm: page_alloc: remove stale CMA guard code") (in v6.7)
+    if features.cma_guard_removed:
+        return True
+    return not machine.cma or alloc_flags & ALLOC_CMA != 0 or migratetype != MIGRATE_MOVABLE
 
 
 def rmqueue(cpu: int, order: int, alloc_flags: int, migratetype: int) -> int:
     """Take a page from the pcplists or else from the free lists; NIL if there is none."""
     if pcp_allowed_order(order):
-        # The MOVABLE pcplist may hold CMA pages, which this allocation must not get.
-        if not machine.cma or alloc_flags & ALLOC_CMA or migratetype != MIGRATE_MOVABLE:
+        if may_use_pcplist(alloc_flags, migratetype):
             page = rmqueue_pcplist(cpu, order, migratetype, alloc_flags)
             # Since Linux kernel commit 4b23a68f9536 ("mm/page_alloc: protect PCP lists with a spinlock") (in v6.0)
             if not features.pcp_spinlock:
@@ -65,6 +79,7 @@ def prep_new_page(page: int, migratetype: int) -> None:
 
 def get_page_from_freelist(cpu: int, order: int, alloc_flags: int, migratetype: int) -> int:
     """Allocate ``1 << order`` pages; returns the first, or NIL."""
+    note_below_high(order)
     page = rmqueue(cpu, order, alloc_flags, migratetype)
     if page != NIL:
         prep_new_page(page, migratetype)
@@ -116,6 +131,14 @@ def free_the_page(cpu: int, page: int, order: int) -> None:
         free_unref_page(cpu, page, order)
     else:
         __free_pages_ok(cpu, page, order, FPI_NONE)
+
+
+def free_pages_nolock(cpu: int, page: int, order: int) -> None:
+    """Free an allocation without waiting for any lock, as BPF programs do, in NMIs too; since v6.15."""
+    if pcp_allowed_order(order):
+        __free_frozen_pages(cpu, page, order, FPI_TRYLOCK)
+    else:
+        __free_pages_ok(cpu, page, order, FPI_TRYLOCK)
 
 
 def split_page(page: int, order: int) -> None:

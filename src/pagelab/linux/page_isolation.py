@@ -14,6 +14,7 @@ from pagelab.linux.buddy import (
     __mod_zone_freepage_state,
     __putback_isolated_page,
     move_freepages_block,
+    move_freepages_block_isolate,
     page_is_buddy,
     split_free_page,
 )
@@ -30,6 +31,7 @@ from pagelab.linux.state import (
     machine,
     mem_map,
     set_pageblock_migratetype,
+    type_without_isolation,
     zone,
 )
 from pagelab.linux.trace import alloc_contig_migrate_range, pages_tested
@@ -93,6 +95,12 @@ def set_migratetype_isolate(cpu: int, page: int, migratetype: int, start: int, e
         block_end = (page & ~(machine.pageblock_nr_pages - 1)) + machine.pageblock_nr_pages
         if has_unmovable_pages(max(page, start), min(block_end, end), migratetype) != NIL:
             return -EBUSY
+        # Since Linux kernel commit fd919a85cd55 ("mm: page_isolation: prepare for hygienic freelists") (in v6.10)
+        if features.isolation_splits_buddies:
+            if not move_freepages_block_isolate(cpu, page, MIGRATE_ISOLATE):
+                return -EBUSY
+            zone.nr_isolate_pageblock += 1
+            return 0
         set_pageblock_migratetype(page, MIGRATE_ISOLATE)
         zone.nr_isolate_pageblock += 1
         # As proposed on 2020-09-07 ("[RFC 5/5] mm, page_alloc: disable pcplists during page isolation")
@@ -126,6 +134,17 @@ def may_merge_outside(page: int, order: int) -> bool:
     return not 0 <= buddy < machine.nr_pages or get_pageblock_migratetype(buddy) != MIGRATE_ISOLATE
 
 
+def unisolate_block(cpu: int, page: int, migratetype: int) -> None:
+    """Move the free pages of a pageblock that was isolated to the lists of its new type.  zone.lock is held."""
+    # Since Linux kernel commit fd919a85cd55 ("mm: page_isolation: prepare for hygienic freelists") (in v6.10)
+    if features.isolation_splits_buddies:
+        move_freepages_block_isolate(cpu, page, migratetype)
+        return
+    nr_pages = move_freepages_block(cpu, page, migratetype)
+    __mod_zone_freepage_state(nr_pages, migratetype)
+    set_pageblock_migratetype(page, migratetype)
+
+
 def unset_migratetype_isolate(cpu: int, page: int, migratetype: int) -> None:
     """Give the pageblock that begins with a page back to a migratetype."""
     with irqs_off(cpu), zone.lock:
@@ -137,13 +156,13 @@ def unset_migratetype_isolate(cpu: int, page: int, migratetype: int) -> None:
         if mem_map[page].state == BUDDY:
             order = mem_map[page].order
             if order >= machine.pageblock_order and may_merge_outside(page, order):
-                isolated_page = __isolate_free_page(page, order) != 0
-        if not isolated_page:
-            nr_pages = move_freepages_block(cpu, page, migratetype)
-            __mod_zone_freepage_state(nr_pages, migratetype)
-        set_pageblock_migratetype(page, migratetype)
+                isolated_page = __isolate_free_page(cpu, page, order) != 0
         if isolated_page:
+            migratetype = type_without_isolation(page, migratetype)
+            set_pageblock_migratetype(page, migratetype)
             __putback_isolated_page(page, order, migratetype)
+        else:
+            unisolate_block(cpu, page, migratetype)
         zone.nr_isolate_pageblock -= 1
         # As proposed on 2020-09-07 ("[RFC 5/5] mm, page_alloc: disable pcplists during page isolation")
         if features.isolation_disables_pcplists:
@@ -194,6 +213,10 @@ def split_across_boundary(cpu: int, start: int, boundary: int) -> bool:
         if state == BUDDY:
             order = mem_map[page].order
             if page + (1 << order) > boundary:
+                # Since Linux kernel commit fd919a85cd55 ("mm: page_isolation: prepare for hygienic freelists")
+                # (in v6.10)
+                if features.isolation_splits_buddies:
+                    return False
                 if split_free_page(cpu, page, order, boundary - page) != 0:
                     continue  # it changed meanwhile: look again
             page += 1 << order
@@ -203,6 +226,9 @@ def split_across_boundary(cpu: int, start: int, boundary: int) -> bool:
             if after <= boundary:
                 page = after
                 continue
+            # Since Linux kernel commit fd919a85cd55 ("mm: page_isolation: prepare for hygienic freelists") (in v6.10)
+            if features.isolation_splits_buddies:
+                return False
             if not migrate_across_boundary(cpu, page):
                 return False
             page = find_large_buddy(page)

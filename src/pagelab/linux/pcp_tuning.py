@@ -11,7 +11,7 @@ from errno import EINVAL
 from pagelab.linux.drain import __drain_all_pages, drain_pages
 from pagelab.linux.features import features
 from pagelab.linux.rwsem import down_write, up_write
-from pagelab.linux.state import cpu_state, machine, mm, pcp, zone
+from pagelab.linux.state import cpu_state, machine, mm, pcp, pcp_auto, zone, zone_auto
 from pagelab.linux.trace import pcplists_disabled, pcplists_enabled
 
 
@@ -40,12 +40,8 @@ def cpus_to_split_high(cpu_online: int) -> int:
     return nr_local if nr_local != 0 else nr_online
 
 
-def zone_highsize(batch: int, cpu_online: int) -> int:
-    """Base pages that the pcplists of a CPU may hold."""
-    fraction = 0
-    # Since Linux kernel commit 74f44822097c ("mm/page_alloc: introduce vm.percpu_pagelist_high_fraction") (in v5.14)
-    if features.pcp_high_fraction:
-        fraction = mm.percpu_pagelist_high_fraction
+def zone_highsize(batch: int, cpu_online: int, fraction: int) -> int:
+    """Base pages that the pcplists of a CPU may hold: the low watermark, or a fraction of the zone, split."""
     if fraction == 0 and machine.fixed_high != 0 and zone.managed_pages != 0:
         return machine.fixed_high
     if fraction == 0:
@@ -69,16 +65,57 @@ def pageset_update(owner: int, high: int, batch: int) -> None:
 
 def __zone_set_pageset_high_and_batch(high: int, batch: int) -> None:
     """For all possible CPUs; mm.pcp_batch_high_lock is held."""
+    # Since Linux kernel commit 51a755c56dc0 ("mm: tune PCP high automatically") (in v6.7)
+    if features.high_auto_tuning:
+        set_pageset_limits(high, high, batch)
+        return
     for owner in range(machine.nr_cpus):
         pageset_update(owner, high, batch)
 
 
+def set_pageset_limits(high_min: int, high_max: int, batch: int) -> None:
+    """__zone_set_pageset_high_and_batch() since v6.7; the CPU itself brings pcp->high into the limits, later."""
+    for owner in range(machine.nr_cpus):
+        pcp[owner].batch = batch
+        pcp_auto[owner].high_min = high_min
+        pcp_auto[owner].high_max = high_max
+
+
+def zone_set_pageset_limits(cpu_online: int) -> None:
+    """zone_set_pageset_high_and_batch() since v6.7."""
+    new_batch = max(1, zone_batchsize())
+    fraction = mm.percpu_pagelist_high_fraction
+    new_high_min = zone_highsize(new_batch, cpu_online, fraction)
+    # Set by hand, high does not change by itself.
+    new_high_max = new_high_min
+    if fraction == 0:
+        new_high_max = zone_highsize(new_batch, cpu_online, machine.min_high_fraction)
+        if machine.fixed_high != 0 and zone.managed_pages != 0:
+            new_high_max = machine.fixed_high
+    if zone.pageset_high == new_high_min and zone_auto.pageset_high_max == new_high_max:
+        if zone.pageset_batch == new_batch:
+            return
+    zone.pageset_high = new_high_min
+    zone_auto.pageset_high_max = new_high_max
+    zone.pageset_batch = new_batch
+    set_pageset_limits(new_high_min, new_high_max, new_batch)
+
+
 def zone_set_pageset_high_and_batch(cpu_online: int) -> None:
     """Compute high and batch anew and set them if they changed; pcp_batch_high_lock is held."""
+    # Since Linux kernel commit 51a755c56dc0 ("mm: tune PCP high automatically") (in v6.7)
+    if features.high_auto_tuning:
+        zone_set_pageset_limits(cpu_online)
+        return
     # Since Linux kernel commit b92ca18e8ca5 ("mm/page_alloc: disassociate the pcp->high from pcp->batch") (in v5.14)
     if features.high_from_low_watermark:
         new_batch = max(1, zone_batchsize())
-        new_high = zone_highsize(new_batch, cpu_online)
+        fraction = 0
+        # Since Linux kernel commit 74f44822097c ("mm/page_alloc: introduce vm.percpu_pagelist_high_fraction")
+        # (in v5.14)
+        if features.pcp_high_fraction:
+            fraction = mm.percpu_pagelist_high_fraction
+        new_high = zone_highsize(new_batch, cpu_online, fraction)
     else:
         new_batch = zone_batchsize()
         new_high = 6 * new_batch
@@ -110,6 +147,16 @@ def zone_pcp_update(cpu_online: int) -> None:
         zone_set_pageset_high_and_batch(cpu_online)
 
 
+def init_auto(owner: int) -> None:
+    """per_cpu_pages_init(), of the fields that came with v6.7."""
+    pcp_auto[owner].high_min = 0
+    pcp_auto[owner].high_max = 0
+    pcp_auto[owner].free_count = 0
+    pcp_auto[owner].alloc_factor = 0
+    pcp_auto[owner].prev_free_high_order = False
+    pcp_auto[owner].free_high_batch = False
+
+
 def setup_zone_pageset() -> None:
     """The zone gets its first page."""
     for owner in range(machine.nr_cpus):
@@ -118,6 +165,9 @@ def setup_zone_pageset() -> None:
         pcp[owner].batch = 1
         pcp[owner].free_factor = 0
         pcp[owner].expire = 0
+        # Since Linux kernel commit 51a755c56dc0 ("mm: tune PCP high automatically") (in v6.7)
+        if features.high_auto_tuning:
+            init_auto(owner)
     zone_set_pageset_high_and_batch(0)
 
 
@@ -134,14 +184,24 @@ def zone_pcp_disable(cpu: int) -> None:
 def zone_pcp_enable() -> None:
     """End of what zone_pcp_disable() began; the caller gives mm.pcp_batch_high_lock back."""
     pcplists_enabled()
-    __zone_set_pageset_high_and_batch(zone.pageset_high, zone.pageset_batch)
+    # Since Linux kernel commit 51a755c56dc0 ("mm: tune PCP high automatically") (in v6.7)
+    if features.high_auto_tuning:
+        set_pageset_limits(zone.pageset_high, zone_auto.pageset_high_max, zone.pageset_batch)
+    else:
+        __zone_set_pageset_high_and_batch(zone.pageset_high, zone.pageset_batch)
 
 
 def zone_pcp_reset() -> None:
     """The zone lost its last page; back to the pagesets of boot."""
     for owner in range(machine.nr_cpus):
         assert pcp[owner].count == 0, "pcplists of an empty zone still hold pages"
-        pageset_update(owner, 0, 1)
+        # Since Linux kernel commit 51a755c56dc0 ("mm: tune PCP high automatically") (in v6.7)
+        if features.high_auto_tuning:
+            pcp[owner].high = 0
+            pcp[owner].batch = 1
+            init_auto(owner)
+        else:
+            pageset_update(owner, 0, 1)
 
 
 def set_percpu_pagelist_high_fraction(value: int) -> int:

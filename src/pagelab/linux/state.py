@@ -11,7 +11,7 @@ from typing import Any
 
 from pagelab.lang.declare import NIL, Constants, Lock, i8, i16, i32, i64, record, table, table_of
 from pagelab.linux.features import features
-from pagelab.linux.migratetype import MIGRATE_MOVABLE, MIGRATE_PCPTYPES, MIGRATE_TYPES
+from pagelab.linux.migratetype import MIGRATE_ISOLATE, MIGRATE_MOVABLE, MIGRATE_PCPTYPES, MIGRATE_TYPES
 
 
 class Machine(Constants):
@@ -97,6 +97,12 @@ class Pageblock:
     migratetype: i8 = MIGRATE_MOVABLE
 
 
+class PageblockIsolate:
+    """PB_migrate_isolate, a bit beside the type since v6.17."""
+
+    isolated: bool = False
+
+
 class FreeArea:
     """zone->free_area[order].free_list[migratetype]; the kernel has one nr_free for all types of an order."""
 
@@ -114,6 +120,17 @@ class PerCpuPages:
     batch: i32 = 1
     free_factor: i16 = 0
     expire: i16 = 0
+
+
+class PerCpuAuto:
+    """What struct per_cpu_pages has since v6.7; by itself, because older kernels do without."""
+
+    high_min: i32 = 0
+    high_max: i32 = 0
+    free_count: i32 = 0  # base pages freed in a row; each allocation halves it
+    alloc_factor: i16 = 0
+    prev_free_high_order: bool = False  # PCPF_PREV_FREE_HIGH_ORDER
+    free_high_batch: bool = False  # PCPF_FREE_HIGH_BATCH: the CPU has a large cache, and came when the zone had pages
 
 
 class PcpList:
@@ -140,6 +157,25 @@ class Zone:
     pageset_high: i32 = 0
     pageset_batch: i32 = 1
     reclaim_active: bool = False  # ZONE_RECLAIM_ACTIVE: kswapd is at work
+
+
+class ZoneAuto:
+    """What struct zone has since v6.7."""
+
+    pageset_high_max: i32 = 0
+    below_high: bool = False  # ZONE_BELOW_HIGH
+
+
+class TrylockFree:
+    """zone->trylock_free_pages: pages that somebody could not free because zone.lock was taken, newest first."""
+
+    first: i32 = NIL
+
+
+class RmqueueHold:
+    """What rmqueue_bulk() and rmqueue_buddy() keep on their stack during one hold of zone.lock, since v6.15."""
+
+    mode: i8 = 0  # enum rmqueue_mode
 
 
 class Mm:
@@ -208,6 +244,11 @@ other_zone = table("other_zone", OtherZone, lambda: machine.nr_other_zones)
 cpu_state = table("cpu_state", CpuState, lambda: machine.nr_cpus)
 page_vec = table("page_vec", PageVec, lambda: machine.nr_cpus, lambda: machine.page_vec_size)
 
+pcp_auto = table("pcp_auto", PerCpuAuto, lambda: machine.nr_cpus)
+zone_auto = record("zone_auto", ZoneAuto)
+pageblock_isolate = table("pageblock_isolate", PageblockIsolate, lambda: machine.nr_pageblocks)
+trylock_free = record("trylock_free", TrylockFree)
+rmqueue_hold = table("rmqueue_hold", RmqueueHold, lambda: machine.nr_cpus)
 drain_work = table("drain_work", DrainWork, lambda: machine.nr_cpus)
 pcp_batch_high_rwsem = record("pcp_batch_high_rwsem", RwSem)
 
@@ -225,6 +266,11 @@ TABLES: tuple[Any, ...] = (
     page_vec,
     drain_work,
     pcp_batch_high_rwsem,
+    pcp_auto,
+    zone_auto,
+    pageblock_isolate,
+    trylock_free,
+    rmqueue_hold,
 )
 
 
@@ -236,9 +282,26 @@ def reset() -> None:
 
 def get_pageblock_migratetype(page: int) -> int:
     """The migratetype of the pageblock a page is in."""
+    # Since Linux kernel commit e904bce2d9d4 ("mm/page_isolation: make page isolation a standalone bit") (in v6.17)
+    if features.isolate_bit:
+        if pageblock_isolate[page >> machine.pageblock_order].isolated:
+            return MIGRATE_ISOLATE
     return pageblock[page >> machine.pageblock_order].migratetype
 
 
 def set_pageblock_migratetype(page: int, migratetype: int) -> None:
-    """zone.lock is held."""
+    """zone.lock is held.  Where isolation is a bit, an isolated pageblock keeps its type; another type ends that."""
+    # Since Linux kernel commit e904bce2d9d4 ("mm/page_isolation: make page isolation a standalone bit") (in v6.17)
+    if features.isolate_bit:
+        pageblock_isolate[page >> machine.pageblock_order].isolated = migratetype == MIGRATE_ISOLATE
+        if migratetype == MIGRATE_ISOLATE:
+            return
     pageblock[page >> machine.pageblock_order].migratetype = migratetype
+
+
+def type_without_isolation(page: int, migratetype: int) -> int:
+    """The type that a pageblock gets when it is given back: its own, or what its user says where that is lost."""
+    # Since Linux kernel commit e904bce2d9d4 ("mm/page_isolation: make page isolation a standalone bit") (in v6.17)
+    if features.isolate_bit:
+        return pageblock[page >> machine.pageblock_order].migratetype
+    return migratetype

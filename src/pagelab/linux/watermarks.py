@@ -51,13 +51,36 @@ def watermark_distance(minimum: int, managed_pages: int) -> int:
     return max(minimum >> 2, mult_frac(managed_pages, mm.watermark_scale_factor, 10000))
 
 
+def count_lowmem_pages() -> int:
+    """Pages of the zones that share min_free_kbytes."""
+    lowmem_pages = 0
+    for i in range(machine.nr_other_zones):
+        # Since Linux kernel v6.6 ("mm/page_alloc: fix min_free_kbytes calculation regarding ZONE_MOVABLE")
+        if features.movable_zone_apart:
+            if other_zone[i].holds_user_pages:
+                lowmem_pages += other_zone[i].managed_pages
+        else:
+            lowmem_pages += other_zone[i].managed_pages
+    # Since Linux kernel v6.6 ("mm/page_alloc: fix min_free_kbytes calculation regarding ZONE_MOVABLE")
+    if features.movable_zone_apart:
+        if machine.zone_movable:
+            return lowmem_pages
+    return lowmem_pages + zone.managed_pages
+
+
+def capped_minimum(minimum: int) -> int:
+    """The lowest watermark: ZONE_MOVABLE, where no allocation may go below it, needs little."""
+    # Since Linux kernel v6.6 ("mm/page_alloc: fix min_free_kbytes calculation regarding ZONE_MOVABLE")
+    if features.movable_zone_apart:
+        if machine.zone_movable:
+            return min(max(zone.managed_pages // 1024, machine.swap_cluster_max), 128)
+    return minimum
+
+
 def __setup_per_zone_wmarks(cpu: int) -> None:
     """Share min_free_kbytes out among the zones; none of them is highmem."""
     pages_min = mm.min_free_kbytes >> (machine.page_shift - 10)
-    lowmem_pages = zone.managed_pages
-    for i in range(machine.nr_other_zones):
-        lowmem_pages += other_zone[i].managed_pages
-    lowmem_pages = max(lowmem_pages, 1)
+    lowmem_pages = max(count_lowmem_pages(), 1)
     for i in range(machine.nr_other_zones):
         managed = other_zone[i].managed_pages
         minimum = pages_min * managed // lowmem_pages
@@ -66,6 +89,7 @@ def __setup_per_zone_wmarks(cpu: int) -> None:
         managed_pages = zone.managed_pages
         minimum = pages_min * managed_pages // lowmem_pages
         distance = watermark_distance(minimum, managed_pages)
+        minimum = capped_minimum(minimum)
         zone.watermark_min = minimum
         zone.watermark_low = minimum + distance
         zone.watermark_high = minimum + 2 * distance

@@ -17,12 +17,12 @@ class Sign:
     """Something that a capture shows, or does not show, of its kernel.
 
     :param file: where it is looked for.
-    :param name: a symbol of kallsyms, an option of config, a field of zoneinfo.
+    :param name: a symbol of kallsyms, an option of config.
     :param there: what a kernel does that shows it; the sentence begins with "the kernel".
     :param missing: what a kernel does that does not show it.
     """
 
-    file: Literal["kallsyms", "config", "zoneinfo"]
+    file: Literal["kallsyms", "config"]
     name: str
     there: str
     missing: str
@@ -31,19 +31,31 @@ class Sign:
         """Whether the capture shows it."""
         if self.file == "kallsyms":
             return self.name in capture.symbols
-        if self.file == "config":
-            return self.name in capture.config
-        zones = [zone for snapshot in capture.zoneinfo for zone in snapshot.zones]
-        return any(pageset.high_min >= 0 for zone in zones for pageset in zone.pagesets)
+        return self.name in capture.config
 
 
 #: In the order in which they are looked at: what is told of a kernel that no design models is the first that is not
 #: like any of the designs which are left.
 SIGNS = (
-    # Since Linux kernel commit 90b41691b988 ("mm: add framework for PCP high auto-tuning") (in v6.7)
-    Sign("zoneinfo", "high_min", "tunes pcp->high itself, as kernels since v6.7 do", "sets pcp->high once"),
+    # Since Linux kernel commit 51a755c56dc0 ("mm: tune PCP high automatically") (in v6.7)
+    Sign("kallsyms", "decay_pcp_high", "tunes pcp->high itself, as kernels since v6.7 do", "sets pcp->high once"),
     # Since Linux kernel commit 90491d87dd46 ("mm: add free_unref_folios()") (in v6.10)
     Sign("kallsyms", "free_unref_folios", "frees folios in batches, as kernels since v6.10 do", "frees page by page"),
+    # Since Linux kernel commit e904bce2d9d4 ("mm/page_isolation: make page isolation a standalone bit") (in v6.17)
+    Sign(
+        "kallsyms",
+        "__move_freepages_block_isolate",
+        "isolates pageblocks by a bit, as kernels since v6.17 do",
+        "isolates pageblocks by their type, as kernels before v6.17 do",
+    ),
+    # Since Linux kernel commit c2f6ea38fc1b ("mm: page_alloc: don't steal single pages from biggest buddy")
+    # (in v6.15, 6.12.29), until it was given another name in v6.15
+    Sign(
+        "kallsyms",
+        "try_to_steal_block",
+        "claims a pageblock or takes a single page, as kernels since 6.12.29 do",
+        "takes single pages from the biggest free page, as kernels before 6.12.29 do",
+    ),
     # Before Linux kernel commit 443c2accd1b6 ("mm/page_alloc: remotely drain per-cpu lists") (in v6.0)
     Sign(
         "kallsyms",
@@ -80,6 +92,24 @@ SIGNS = (
 DESIGNS_BY_SIGNS = {
     "5.10": frozenset({"drain_local_pages_wq"}),
     "6.1": frozenset({"zone_pcp_disable", "CONFIG_PCP_BATCH_SCALE_MAX"}),
+    "6.12": frozenset(
+        {
+            "decay_pcp_high",
+            "free_unref_folios",
+            "try_to_steal_block",
+            "zone_pcp_disable",
+            "CONFIG_PCP_BATCH_SCALE_MAX",
+        }
+    ),
+    "7.2": frozenset(
+        {
+            "decay_pcp_high",
+            "free_unref_folios",
+            "__move_freepages_block_isolate",
+            "zone_pcp_disable",
+            "CONFIG_PCP_BATCH_SCALE_MAX",
+        }
+    ),
 }
 UNMODELLED_OPTIONS = {
     "CONFIG_PREEMPT_RT": "is a PREEMPT_RT kernel",

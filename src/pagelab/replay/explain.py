@@ -33,6 +33,8 @@ def _words(zone_events: ReplayZone, row: int) -> str:
     text = f"CPU {columns['cpu']} pid {columns['pid']} {kind.name.lower()}"
     if kind == Kind.ZONE_SET_PAGESET:
         return f"{text} high {columns['page']} batch {columns['arg']}"
+    if kind == Kind.FREE_PCPPAGES_BULK:
+        return f"{text} count {columns['arg']} from pcplist {columns['migratetype']}"
     if columns["page"] != NIL:
         text += f" {_pfn(zone_events, columns['page'])}"
     if columns["order"] >= 0:
@@ -82,7 +84,7 @@ def explain(program: Program, capture: Capture, zone_events: ReplayZone) -> Dive
     page = int(verdict["predicted_page"])
     if kind == Kind.LOST:
         predicted = "nothing of the kind: the model's CPU has done all it would do"
-    elif kind in (Kind.MOVE_FREEPAGES_BLOCK_DONE, Kind.ZONE_SET_PAGESET):
+    elif kind in (Kind.MOVE_FREEPAGES_BLOCK_DONE, Kind.ZONE_SET_PAGESET, Kind.FREE_PCPPAGES_BULK):
         predicted = f"{kind.name.lower()} with {int(verdict['predicted_value'])}"
     elif kind in (Kind.MM_PAGE_FREE, Kind.FREE_UNREF_PAGE_COMMIT):
         predicted = f"that {_pfn(zone_events, page)} is not in use as such a page"

@@ -11,10 +11,11 @@ from __future__ import annotations
 from pagelab.capture.events import Kind
 from pagelab.lang.declare import NIL
 from pagelab.linux.alloc_flags import ALLOC_NOFRAGMENT
+from pagelab.linux.features import features
 from pagelab.linux.migratetype import MIGRATE_ISOLATE, MIGRATE_MOVABLE
 from pagelab.linux.state import ALLOCATED, get_pageblock_migratetype, machine, mem_map, set_pageblock_migratetype
 from pagelab.replay.expect import expect
-from pagelab.replay.tables import cpu_replay, event
+from pagelab.replay.tables import cpu_replay, event, hotplug
 
 # event[i].arg of mm_page_alloc_extfrag: capture.wanted.PACKED_FIELDS.
 MIGRATETYPE_BIT = 8
@@ -24,6 +25,8 @@ ORDER_MASK = 0xFF
 
 def is_isolation(i: int) -> bool:
     """Whether free pages move because their pageblock is isolated or un-isolated."""
+    if features.isolation_splits_buddies and hotplug.moved != NIL:
+        return True  # the model has done it already
     migratetype = event[i].migratetype
     old_type = get_pageblock_migratetype(event[i].page)
     return MIGRATE_ISOLATE in (migratetype, old_type)

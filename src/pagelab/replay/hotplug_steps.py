@@ -22,7 +22,7 @@ from pagelab.linux.page_isolation import (
     unset_migratetype_isolate,
 )
 from pagelab.linux.pcp_tuning import __zone_set_pageset_high_and_batch, zone_pcp_enable
-from pagelab.linux.state import get_pageblock_migratetype, machine, pcp
+from pagelab.linux.state import get_pageblock_migratetype, machine, pcp, pcp_auto
 from pagelab.linux.watermarks import init_per_zone_wmark_min
 from pagelab.replay.context import next_by_task
 from pagelab.replay.expect import believe, count_exact, diverge, give_up
@@ -83,6 +83,8 @@ def step_hotplug(i: int, cpu: int, kind: int) -> None:
         step_pageset(i, cpu)
     elif kind == Kind.MOVE_FREEPAGES_BLOCK:
         step_move(i, cpu)
+    elif kind == Kind.MOVE_FREEPAGES_BLOCK_ISOLATE:
+        step_isolate(i, cpu)
     elif kind == Kind.MOVE_FREEPAGES_BLOCK_DONE:
         if hotplug.moved == event[i].arg:
             count_exact(SCORE_ISOLATE)
@@ -90,7 +92,10 @@ def step_hotplug(i: int, cpu: int, kind: int) -> None:
             diverge(i, SCORE_ISOLATE, kind, NIL, NIL, NIL, hotplug.moved)
     elif kind == Kind.UNSET_MIGRATETYPE_ISOLATE:
         following = next_by_task(i)
-        moves = following != NIL and event[following].kind == Kind.MOVE_FREEPAGES_BLOCK
+        moves = following != NIL and event[following].kind in (
+            Kind.MOVE_FREEPAGES_BLOCK,
+            Kind.MOVE_FREEPAGES_BLOCK_ISOLATE,
+        )
         if not moves and get_pageblock_migratetype(page) == MIGRATE_ISOLATE:
             unset_migratetype_isolate(cpu, page, event[i].migratetype)
 
@@ -139,18 +144,27 @@ def step_pcp_update(cpu: int) -> None:
         hotplug.old_batch = batch
 
 
+def high_of(cpu: int) -> int:
+    """The limit of a CPU's pcplists that is set from outside."""
+    if features.high_auto_tuning:
+        return pcp_auto[cpu].high_min
+    return pcp[cpu].high
+
+
 def step_pageset(i: int, cpu: int) -> None:
     """High and batch are set on all CPUs: to 0 and 1, to what the zone keeps, or to what it now should keep."""
-    hotplug.old_high = pcp[0].high
+    hotplug.old_high = high_of(0)
     hotplug.old_batch = pcp[0].batch
+    if features.high_auto_tuning:
+        hotplug.old_high_max = pcp_auto[0].high_max
     if hotplug.disabled:
         __zone_set_pageset_high_and_batch(0, 1)
     elif hotplug.enabling:
         hotplug.enabling = False
         zone_pcp_enable()
-    elif pcp[0].high != event[i].page or pcp[0].batch != event[i].arg:
+    elif high_of(0) != event[i].page or pcp[0].batch != event[i].arg:
         settle(cpu)
-    high = pcp[0].high
+    high = high_of(0)
     if high == event[i].page and pcp[0].batch == event[i].arg:
         count_exact(SCORE_PAGESET)
     else:
@@ -161,6 +175,8 @@ def step_move(i: int, cpu: int) -> None:
     """The free pages of a pageblock move to other lists, under zone->lock."""
     page = event[i].page
     migratetype = event[i].migratetype
+    if features.isolation_splits_buddies:
+        return  # the model did it when the isolation began
     isolated = get_pageblock_migratetype(page) == MIGRATE_ISOLATE
     hotplug.moved = NIL
     if migratetype == MIGRATE_ISOLATE and not isolated:
@@ -170,3 +186,20 @@ def step_move(i: int, cpu: int) -> None:
         unset_migratetype_isolate(cpu, page, migratetype)
     else:
         give_up(REASON_UNMODELLED)
+
+
+def step_isolate(i: int, cpu: int) -> None:
+    """A pageblock is isolated or given back, under zone->lock, by move_freepages_block_isolate()."""
+    page = event[i].page
+    isolated = get_pageblock_migratetype(page) == MIGRATE_ISOLATE
+    isolate = event[i].migratetype == MIGRATE_ISOLATE or event[i].arg == 1
+    hotplug.moved = NIL
+    if isolate and not isolated:
+        set_migratetype_isolate(cpu, page, MIGRATE_MOVABLE, page, page + machine.pageblock_nr_pages)
+    elif isolated and not isolate:
+        unset_migratetype_isolate(cpu, page, event[i].migratetype)
+    else:
+        give_up(REASON_UNMODELLED)
+        return
+    if hotplug.moved == NIL:
+        count_exact(SCORE_ISOLATE)  # a free page was split: how many pages moved, no probe tells

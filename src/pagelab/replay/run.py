@@ -78,6 +78,7 @@ def configure(capture: Capture, zone_events: ReplayZone) -> None:
         probe_alloc_pages_bulk=Kind.ALLOC_PAGES_BULK in zone_events.probes,
         probe_free_pages_counted=Kind.FREE_PAGES_COUNTED in zone_events.probes,
         probe_zone_pcp_update=Kind.ZONE_PCP_UPDATE in zone_events.probes,
+        probe_split_large_buddy=Kind.SPLIT_LARGE_BUDDY in zone_events.probes,
         preemptible=is_preemptible(capture),
         probe_online_pages=Kind.ONLINE_PAGES in zone_events.probes,
         probe_zone_set_pageset=Kind.ZONE_SET_PAGESET in zone_events.probes,

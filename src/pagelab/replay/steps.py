@@ -8,7 +8,7 @@ same pages.  What an event says of the page itself is used only after the model 
 from __future__ import annotations
 
 from pagelab.capture.events import CONTEXT_SOFTIRQ, Kind
-from pagelab.lang.declare import NIL, trylock, unlock
+from pagelab.lang.declare import NIL, held, trylock, unlock
 from pagelab.linux.alloc_flags import ALLOC_HIGHATOMIC
 from pagelab.linux.buddy import FPI_NONE
 from pagelab.linux.drain import drain_pages_zone_once
@@ -30,6 +30,7 @@ from pagelab.linux.pcp import (
     pcp_allowed_order,
     rmqueue_pcplist,
 )
+from pagelab.linux.pcp_high import note_below_high
 from pagelab.linux.state import (
     ALLOCATED,
     IN_FLIGHT,
@@ -68,6 +69,7 @@ from pagelab.replay.late_steps import (
 from pagelab.replay.tables import (
     HOLD_COMMIT,
     HOLD_DRAIN,
+    HOLD_GIVE_BACK,
     HOLD_NONE,
     HOLD_REFILL,
     NOTE_COMMIT,
@@ -91,6 +93,15 @@ from pagelab.replay.tables import (
     last_free,
     pending,
     verdict,
+)
+from pagelab.replay.tuned_steps import (
+    begin_decay,
+    bulk_tuned,
+    commit_tuned,
+    give_back_held,
+    is_refill,
+    refill_tuned,
+    step_split,
 )
 
 
@@ -175,6 +186,9 @@ def step(i: int) -> None:
     if kind == Kind.FREE_PCPPAGES_BULK:
         step_bulk(i, cpu)
         return
+    if kind == Kind.SPLIT_LARGE_BUDDY:
+        step_split(i, cpu)
+        return
     if cpu_replay[cpu].hold != HOLD_NONE and cpu_replay[cpu].hold_context == context_of(i):
         finish_empty_hold(i, cpu)
     if is_by_drainer(i, cpu):
@@ -193,6 +207,8 @@ def step(i: int) -> None:
             step_commit(i, cpu)
     elif kind == Kind.FREE_UNREF_PAGE_COMMIT:
         step_commit(i, cpu)
+    elif kind == Kind.DECAY_PCP_HIGH:
+        begin_decay(cpu)
     elif kind == Kind.ALLOC_PAGES_BULK:
         start_bulk(i)
     elif kind == Kind.ALLOC_PAGES_BULK_DONE:
@@ -231,6 +247,9 @@ def begin_hold(i: int, cpu: int, hold: int) -> None:
 def run_hold(i: int, cpu: int) -> None:
     """zone->lock is taken: let the model do what this CPU was waiting to do."""
     hold = cpu_replay[cpu].hold
+    if hold == HOLD_GIVE_BACK:
+        give_back_held(cpu)
+        return
     cpu_replay[cpu].hold = HOLD_NONE
     unlock(pcp[cpu].lock)
     if hold == HOLD_DRAIN:
@@ -248,7 +267,7 @@ def run_hold(i: int, cpu: int) -> None:
             refill(i, cpu, order, cpu_replay[cpu].hold_migratetype, asked)
     else:
         page = cpu_replay[cpu].hold_page
-        free_unref_page_commit(cpu, page, pcp_migratetype(page), order)
+        free_unref_page_commit(cpu, page, pcp_migratetype(page), order, FPI_NONE)
     pcp[cpu].high = high
     pcp[cpu].batch = batch
 
@@ -318,10 +337,14 @@ def pcplist_is_empty(cpu: int, order: int, migratetype: int) -> bool:
 def refill(i: int, cpu: int, order: int, migratetype: int, asked: int) -> None:
     """A pcplist is empty: fill it and take the first page."""
     if pcplist_is_empty(cpu, order, migratetype):
-        batch = pcp[cpu].batch
-        pcp[cpu].batch = batch_as_read(i, cpu)
-        page = rmqueue_pcplist(cpu, order, migratetype, alloc_flags_of_hold(i, asked))
-        pcp[cpu].batch = batch
+        flags = alloc_flags_of_hold(i, asked)
+        if features.high_auto_tuning:
+            page = refill_tuned(i, cpu, order, migratetype, flags)
+        else:
+            batch = pcp[cpu].batch
+            pcp[cpu].batch = batch_as_read(i, cpu)
+            page = rmqueue_pcplist(cpu, order, migratetype, flags)
+            pcp[cpu].batch = batch
         if page != NIL:
             push_pending(i, cpu, page, order, migratetype)
     elif order == 0 and may_take_silently():
@@ -337,6 +360,7 @@ def step_zone_locked(i: int, cpu: int) -> None:
 
 def take(i: int, cpu: int, order: int, migratetype: int) -> None:
     """Event ``i`` is the first of what a CPU does under zone->lock to get pages of an order and a migratetype."""
+    note_below_high(order)
     if cpu_replay[cpu].hold == HOLD_REFILL and not is_by_softirq_on_hold(i, cpu):
         run_hold(i, cpu)
     elif (
@@ -344,6 +368,8 @@ def take(i: int, cpu: int, order: int, migratetype: int) -> None:
         and pcp_allowed_order(order)
         and migratetype < MIGRATE_PCPTYPES
         and pcplist_is_empty(cpu, order, migratetype)
+        and not held(pcp[cpu].lock)
+        and may_be_refill(i, cpu, order)
     ):
         refill(i, cpu, order, migratetype, capture.expected_size)
     else:
@@ -355,6 +381,13 @@ def take(i: int, cpu: int, order: int, migratetype: int) -> None:
         page = rmqueue_buddy(cpu, order, flags, migratetype)
         if page != NIL:
             push_pending(i, cpu, page, order, migratetype)
+
+
+def may_be_refill(i: int, cpu: int, order: int) -> bool:
+    """Whether so many pages are taken that it can be a refill; where the number does not tell, it is one."""
+    if features.high_auto_tuning:
+        return is_refill(i, cpu, order)
+    return True
 
 
 def step_fallback(i: int, cpu: int) -> None:
@@ -451,6 +484,8 @@ def step_free(i: int, cpu: int) -> None:
     if event[i].note != NOTE_NONE:
         return
     migratetype = mem_map[page].index
+    if capture.probe_split_large_buddy:
+        return  # that shows when it gets to the free lists
     if not pcp_allowed_order(order) and capture.probe_free_pages_counted:
         push_direct(i, cpu)
     elif not pcp_allowed_order(order) or migratetype == MIGRATE_ISOLATE:
@@ -493,18 +528,21 @@ def step_commit(i: int, cpu: int) -> None:
 
 def commit(i: int, cpu: int, page: int, order: int) -> None:
     """Put a page on a pcplist: now, or when zone->lock is taken to give back what is too much."""
+    if features.high_auto_tuning and capture.probe_free_unref_page_commit:
+        commit_tuned(i, cpu, page, order, pcp_migratetype(page))
+        return
     count = pcp[cpu].count + (1 << order)
     if gives_back(i, cpu):
         begin_hold(i, cpu, HOLD_COMMIT)
         cpu_replay[cpu].hold_page = page
         cpu_replay[cpu].hold_order = order
     elif count < pcp[cpu].high or count >= hotplug.old_high:
-        free_unref_page_commit(cpu, page, pcp_migratetype(page), order)
+        free_unref_page_commit(cpu, page, pcp_migratetype(page), order, FPI_NONE)
     else:
         # Full, but nothing is given back: the CPU read high before it was lowered, or after it was raised.
         high = pcp[cpu].high
         pcp[cpu].high = hotplug.old_high
-        free_unref_page_commit(cpu, page, pcp_migratetype(page), order)
+        free_unref_page_commit(cpu, page, pcp_migratetype(page), order, FPI_NONE)
         pcp[cpu].high = high
 
 
@@ -547,6 +585,8 @@ def step_bulk(i: int, cpu: int) -> None:
             cpu_replay[cpu].drain_waits = True
         else:
             give_up(REASON_UNMODELLED)
+    elif features.high_auto_tuning:
+        bulk_tuned(i, cpu)
     elif cpu_replay[cpu].hold == HOLD_COMMIT:
         cpu_replay[cpu].hold_asked = event[i].arg
     elif not features.pcp_spinlock:

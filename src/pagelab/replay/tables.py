@@ -20,6 +20,7 @@ class Capture(Constants):
     probe_alloc_pages_bulk: bool = False
     probe_free_pages_counted: bool = False
     probe_zone_pcp_update: bool = False
+    probe_split_large_buddy: bool = False
     #: Whether a task in the kernel can be scheduled away anywhere.
     preemptible: bool = False
     #: Without that probe: pages that come online together.  A memory block of x86-64 with less than 64 GiB: 128 MiB.
@@ -43,6 +44,7 @@ HOLD_NONE = 0
 HOLD_REFILL = 1  # rmqueue_bulk() was entered
 HOLD_COMMIT = 2  # a page is being put on a pcplist that is full
 HOLD_DRAIN = 3  # the CPU empties its pcplists itself
+HOLD_GIVE_BACK = 4  # free_pcppages_bulk() is about to be entered, or was
 
 # score[s]
 SCORE_ALLOC = 0  # the page that an allocation got
@@ -129,6 +131,10 @@ class CpuReplay:
     stolen_type: i8 = 0  # its type before
     stolen_pages: i32 = 0  # base pages that moved
     hold_bulk: i16 = NIL  # the bulk allocation that a refill is for
+    give_back: i32 = 0  # base pages that are still to be given back; NIL: not known yet
+    give_back_from: i8 = 0  # the pcplist to begin with
+    give_back_batch: i32 = 1
+    in_batches: bool = False  # each batch in a hold of its own
     late_first: i32 = 0  # number of the oldest in late[cpu]
     late_end: i32 = 0  # number after that of the newest
     last: i32 = NIL  # newest event of this CPU
@@ -208,6 +214,7 @@ class Hotplug:
     disabled: bool = False  # between zone_pcp_disable() and zone_pcp_enable()
     enabling: bool = False
     old_high: i32 = 0  # what __zone_set_pageset_high_and_batch() last wrote over
+    old_high_max: i32 = 0
     old_batch: i32 = 1
     moved: i64 = NIL  # base pages that the model's last move_freepages_block() moved
 

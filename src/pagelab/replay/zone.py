@@ -38,6 +38,8 @@ OF_PAGE = (
     Kind.ONLINE_PAGES,
     Kind.UNSET_MIGRATETYPE_ISOLATE,
     Kind.FREE_UNREF_PAGE_COMMIT,
+    Kind.SPLIT_LARGE_BUDDY,
+    Kind.MOVE_FREEPAGES_BLOCK_ISOLATE,
 )
 #: Kinds whose arg2 is the address of the zone, or 0 for all zones.
 OF_ZONE = (
@@ -51,6 +53,8 @@ OF_ZONE = (
     Kind.ZONE_SET_PAGESET,
     Kind.DRAIN_LOCAL_PAGES,
     Kind.FREE_PAGES_COUNTED,
+    Kind.RMQUEUE_PCPLIST,
+    Kind.DECAY_PCP_HIGH,
 )
 #: A return, and the entry that it belongs to, by the same task: it may have moved to another CPU meanwhile.
 RETURNS = {

@@ -1,0 +1,242 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Follow pcplists that size themselves, as those since v6.7 do.
+
+How many pages a refill takes and a free gives back is the model's own prediction.  Only where high and batch were
+changed by another CPU just then, it depends on which of the values were read; then the number of pages decides.
+"""
+
+from __future__ import annotations
+
+from pagelab.capture.events import Kind
+from pagelab.lang.declare import NIL, trylock, unlock
+from pagelab.linux.buddy import FPI_NONE
+from pagelab.linux.drain import decay_high
+from pagelab.linux.features import features
+from pagelab.linux.pcp import (
+    free_one_page,
+    free_pcppages_bulk,
+    nr_to_give_back,
+    order_to_pindex,
+    put_on_pcplist,
+    rmqueue_pcplist,
+)
+from pagelab.linux.pcp_high import clear_below_high, nr_pcp_alloc
+from pagelab.linux.state import BUDDY, IN_FLIGHT, TAIL, machine, mem_map, pcp, pcp_auto
+from pagelab.replay.context import context_of, next_in_context
+from pagelab.replay.expect import believe, count_exact, diverge, give_up
+from pagelab.replay.tables import (
+    HOLD_GIVE_BACK,
+    HOLD_NONE,
+    REASON_UNMODELLED,
+    SCORE_FREE,
+    SCORE_PAGESET,
+    cpu_replay,
+    event,
+    hotplug,
+    verdict,
+)
+
+# event[i].arg of mm_page_alloc_extfrag: capture.wanted.PACKED_FIELDS.
+CHANGED_BIT = 16
+ORDER_MASK = 0xFF
+
+
+# ---- high and batch may be the old ones
+
+
+def swap_limits(cpu: int) -> None:
+    """Exchange the limits of a CPU's pcplists with those that were in force before they were last set."""
+    high_min = pcp_auto[cpu].high_min
+    high_max = pcp_auto[cpu].high_max
+    batch = pcp[cpu].batch
+    pcp_auto[cpu].high_min = hotplug.old_high
+    pcp_auto[cpu].high_max = hotplug.old_high_max
+    pcp[cpu].batch = hotplug.old_batch
+    hotplug.old_high = high_min
+    hotplug.old_high_max = high_max
+    hotplug.old_batch = batch
+
+
+def peek_refill(cpu: int, order: int) -> int:
+    """How many pages a refill would take now."""
+    high = pcp[cpu].high
+    alloc_factor = pcp_auto[cpu].alloc_factor
+    pages = nr_pcp_alloc(cpu, order)
+    pcp[cpu].high = high
+    pcp_auto[cpu].alloc_factor = alloc_factor
+    return pages
+
+
+def peek_give_back(cpu: int, order: int) -> int:
+    """How many base pages a free of a page that is on the pcplist already would give back now."""
+    high = pcp[cpu].high
+    free_count = pcp_auto[cpu].free_count
+    repeated = pcp_auto[cpu].prev_free_high_order
+    pages = nr_to_give_back(cpu, order)
+    pcp[cpu].high = high
+    pcp_auto[cpu].free_count = free_count
+    pcp_auto[cpu].prev_free_high_order = repeated
+    return pages
+
+
+# ---- allocate
+
+
+def pages_shown(i: int) -> int:
+    """How many pages the hold of zone->lock that begins with event ``i`` takes."""
+    pages = 0
+    while i != NIL:
+        kind = event[i].kind
+        if kind == Kind.MM_PAGE_ALLOC_ZONE_LOCKED:
+            pages += 1
+        elif kind == Kind.MM_PAGE_ALLOC_EXTFRAG:
+            # One that claims a pageblock follows the event of its page; for others there is no other event.
+            claimed = event[i].arg >> CHANGED_BIT != 0
+            if not claimed or event[i].arg & ORDER_MASK >= machine.pageblock_order:
+                pages += 1
+        elif kind not in (Kind.MOVE_FREEPAGES_BLOCK, Kind.MOVE_FREEPAGES_BLOCK_DONE):
+            break
+        i = event[i].next
+    return pages
+
+
+def is_refill(i: int, cpu: int, order: int) -> bool:
+    """Whether a CPU whose pcplist is empty refills it, and does not go past it because somebody has pcp->lock."""
+    return pages_shown(i) > 1 or peek_refill(cpu, order) == 1
+
+
+def refill_tuned(i: int, cpu: int, order: int, migratetype: int, alloc_flags: int) -> int:
+    """A pcplist is empty: fill it and take the first page."""
+    shown = pages_shown(i)
+    old = False
+    if peek_refill(cpu, order) != shown:
+        swap_limits(cpu)
+        old = peek_refill(cpu, order) == shown
+        if not old:
+            swap_limits(cpu)
+    page = rmqueue_pcplist(cpu, order, migratetype, alloc_flags)
+    if old:
+        swap_limits(cpu)
+    return page
+
+
+# ---- free
+
+
+def commit_tuned(i: int, cpu: int, page: int, order: int, migratetype: int) -> None:
+    """A page is put on a pcplist; whether others are given back shows in the next event of its task."""
+    put_on_pcplist(cpu, page, order_to_pindex(migratetype, order), order)
+    following = next_in_context(i, context_of(i))
+    same_task = following != NIL and event[following].pid == event[i].pid
+    if same_task and event[following].kind == Kind.FREE_PCPPAGES_BULK:
+        cpu_replay[cpu].hold_order = order
+        cpu_replay[cpu].hold_migratetype = migratetype
+        cpu_replay[cpu].give_back = NIL
+        hold_for_zone(i, cpu)
+        return
+    if peek_give_back(cpu, order) != 0:
+        # It read other limits.
+        swap_limits(cpu)
+        old = peek_give_back(cpu, order) == 0
+        if old:
+            nr_to_give_back(cpu, order)
+        swap_limits(cpu)
+        if not old:
+            diverge(i, SCORE_PAGESET, Kind.FREE_PCPPAGES_BULK, page, order, migratetype, peek_give_back(cpu, order))
+        return
+    nr_to_give_back(cpu, order)
+
+
+def hold_for_zone(i: int, cpu: int) -> None:
+    """pcp->lock is held, and zone->lock is wanted."""
+    cpu_replay[cpu].hold = HOLD_GIVE_BACK
+    cpu_replay[cpu].hold_context = context_of(i)
+    if not trylock(pcp[cpu].lock):
+        give_up(REASON_UNMODELLED)
+
+
+def bulk_tuned(i: int, cpu: int) -> None:
+    """free_pcppages_bulk() is entered by who put a page on a full pcplist, or by who lets pcp->high decay."""
+    if cpu_replay[cpu].hold == HOLD_GIVE_BACK and cpu_replay[cpu].give_back == NIL:
+        decide(i, cpu)
+    elif cpu_replay[cpu].hold == HOLD_NONE and cpu_replay[cpu].give_back > 0:
+        hold_for_zone(i, cpu)  # one more batch
+    else:
+        give_up(REASON_UNMODELLED)
+        return
+    chunk = chunk_of(cpu)
+    if chunk == event[i].arg:
+        count_exact(SCORE_PAGESET)
+    else:
+        diverge(i, SCORE_PAGESET, Kind.FREE_PCPPAGES_BULK, NIL, NIL, NIL, chunk)
+
+
+def decide(i: int, cpu: int) -> None:
+    """The CPU has read high and batch by now: how much it gives back."""
+    order = cpu_replay[cpu].hold_order
+    cpu_replay[cpu].give_back_from = order_to_pindex(cpu_replay[cpu].hold_migratetype, order)
+    cpu_replay[cpu].give_back_batch = pcp[cpu].batch
+    cpu_replay[cpu].in_batches = features.free_in_batches
+    old = False
+    if first_chunk(cpu, order) != event[i].arg:
+        swap_limits(cpu)
+        old = first_chunk(cpu, order) == event[i].arg
+        if old:
+            cpu_replay[cpu].give_back_batch = pcp[cpu].batch
+        if not old:
+            swap_limits(cpu)
+    cpu_replay[cpu].give_back = nr_to_give_back(cpu, order)
+    if old:
+        swap_limits(cpu)
+
+
+def first_chunk(cpu: int, order: int) -> int:
+    """How many base pages the first call of free_pcppages_bulk() would be asked for now."""
+    pages = peek_give_back(cpu, order)
+    if features.free_in_batches:
+        return min(pages, pcp[cpu].batch)
+    return pages
+
+
+def chunk_of(cpu: int) -> int:
+    """How many base pages are given back in the next hold of zone->lock."""
+    pages = cpu_replay[cpu].give_back
+    if cpu_replay[cpu].in_batches:
+        return min(pages, cpu_replay[cpu].give_back_batch)
+    return pages
+
+
+def give_back_held(cpu: int) -> None:
+    """zone->lock is taken: give pages back."""
+    cpu_replay[cpu].hold = HOLD_NONE
+    unlock(pcp[cpu].lock)
+    chunk = chunk_of(cpu)
+    cpu_replay[cpu].give_back -= chunk
+    free_pcppages_bulk(cpu, cpu, chunk, cpu_replay[cpu].give_back_from)
+    if cpu_replay[cpu].give_back == 0:
+        cpu_replay[cpu].in_batches = False
+        clear_below_high()
+
+
+def begin_decay(cpu: int) -> None:
+    """The vmstat worker lets pcp->high fall."""
+    too_many = decay_high(cpu)
+    cpu_replay[cpu].give_back = max(too_many, 0)
+    cpu_replay[cpu].give_back_from = 0
+    cpu_replay[cpu].give_back_batch = pcp[cpu].batch
+    cpu_replay[cpu].in_batches = True
+
+
+# ---- past the pcplists
+
+
+def step_split(i: int, cpu: int) -> None:
+    """A page gets to the free lists, under zone->lock: freed past the pcplists, or split because of an isolation."""
+    page = event[i].page
+    state = mem_map[page].state
+    if state == IN_FLIGHT and mem_map[page].compound_order == event[i].order:
+        verdict.zone_events += 1
+        free_one_page(cpu, page, event[i].order, 0, FPI_NONE)
+        believe(page)
+    elif state not in (BUDDY, TAIL):
+        diverge(i, SCORE_FREE, Kind.SPLIT_LARGE_BUDDY, page, mem_map[page].compound_order, NIL, state)
