@@ -48,5 +48,3 @@ def test_kworkers_are_there_only_where_drains_need_them() -> None:
 def test_properties_are_named() -> None:
     with pytest.raises(BadInput, match="there is no property 'P99'"):
         property_named("P99")
-    with pytest.raises(BadInput, match=r"not claimed before v6\.10"):
-        property_named("P8")

@@ -94,7 +94,6 @@ def test_a_limit_is_inconclusive(run_pagelab: Pagelab) -> None:
         (["5.9-rc5", "--scenario", "offline-fre"], "did you mean offline-free?"),
         (["5.9-rc5", "--scenario", "nowhere.toml"], "nowhere.toml: there is no such file"),
         (["5.9-rc5", "--property", "strayed"], "did you mean stray?"),
-        (["6.1", "--property", "P8"], "not claimed before v6.10"),
         (["6.1", "--max-states", "0"], "--max-states 0: the initial state alone is one"),
         (["6.1", "--max-memory", "1K"], "--max-memory 1K: the initial state and what finds it again take "),
         (["6.1", "--max-memory", "much"], "--max-memory much: this is no amount of memory"),

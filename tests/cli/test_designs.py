@@ -13,7 +13,21 @@ from tests.conftest import Pagelab
 def test_designs(run_pagelab: Pagelab) -> None:
     done = run_pagelab("designs")
     assert done.returncode == 0
-    names = ["5.9-rc5", "5.9", "rfc-v1", "rfc", "alt", "5.10", "5.11", "6.1.0", "6.1.57", "6.1.97", "6.1"]
+    names = [
+        "5.9-rc5",
+        "5.9",
+        "rfc-v1",
+        "rfc",
+        "alt",
+        "5.10",
+        "5.11",
+        "6.1.0",
+        "6.1.57",
+        "6.1.97",
+        "6.1",
+        "6.12",
+        "7.2",
+    ]
     assert [line.split()[0] for line in done.stdout.splitlines()] == names
     one = run_pagelab("designs", "6.1.0").stdout
     assert "+ pcp_spinlock: " in one
@@ -22,7 +36,7 @@ def test_designs(run_pagelab: Pagelab) -> None:
 
 def test_designs_json(run_pagelab: Pagelab) -> None:
     rows = json.loads(run_pagelab("designs", "--json").stdout)
-    assert [row["base"] for row in rows[-5:]] == ["5.10", "5.11", "6.1.0", "6.1.57", "6.1.97"]
+    assert [row["base"] for row in rows[-7:]] == ["5.10", "5.11", "6.1.0", "6.1.57", "6.1.97", "6.1", "6.12"]
     assert rows[0] | {"about": ""} == {"name": "5.9-rc5", "base": None, "about": "", "features": []}
     assert "drain_count_under_lock" in rows[-1]["features"]
 

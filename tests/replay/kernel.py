@@ -408,7 +408,7 @@ class Kernel:
         )
         yield at_entry(
             pcp_.free_unref_page_commit,
-            lambda cpu, page, migratetype, order: (
+            lambda cpu, page, migratetype, order, fpi_flags: (
                 "free_unref_page_commit",
                 cpu,
                 {"zone": ZONE, **page_of(page), "migratetype": migratetype, "order": order},

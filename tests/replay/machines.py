@@ -20,7 +20,7 @@ from pagelab.lang.native import Program
 from pagelab.linux.designs import design_named
 from pagelab.linux.features import features
 from pagelab.linux.state import machine, other_zone
-from pagelab.replay import run, steps, tables
+from pagelab.replay import link, run, steps, tables
 from pagelab.replay.result import REASONS, SCORED, Result
 from pagelab.replay.zone import prepare_zone
 
@@ -91,7 +91,7 @@ def in_cpython(
         tables.verdict.reason = tables.REASON_START
     total = len(zone_events)
     with attached(run.PROBES):
-        steps.link_events(total)
+        link.link_events(total)
         steps.replay(0, total if count is None else min(count, total))
     scores = {
         name: {"total": row.total, "exact": row.exact, "unknown": row.unknown}

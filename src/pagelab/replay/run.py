@@ -21,8 +21,9 @@ from pagelab.replay.expect import on_drain, on_moved, on_zone_locked
 from pagelab.replay.explain import explain
 from pagelab.replay.fallback_steps import on_extfrag
 from pagelab.replay.irqs_off_steps import on_flush_drain_work
+from pagelab.replay.link import link_events
 from pagelab.replay.result import REASONS, SCORED, Result, Score
-from pagelab.replay.steps import link_events, replay
+from pagelab.replay.steps import replay
 from pagelab.replay.zone import ReplayZone, prepare_zone
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ same pages.  What an event says of the page itself is used only after the model 
 from __future__ import annotations
 
 from pagelab.capture.events import CONTEXT_SOFTIRQ, Kind
-from pagelab.lang.declare import NIL, held, trylock, unlock
+from pagelab.lang.declare import NIL, trylock, unlock
 from pagelab.linux.alloc_flags import ALLOC_HIGHATOMIC
 from pagelab.linux.buddy import FPI_NONE
 from pagelab.linux.drain import drain_pages_zone_once
@@ -66,14 +66,13 @@ from pagelab.replay.late_steps import (
     push_late,
     settle_direct,
 )
+from pagelab.replay.link import skip
 from pagelab.replay.tables import (
     HOLD_COMMIT,
     HOLD_DRAIN,
     HOLD_GIVE_BACK,
     HOLD_NONE,
     HOLD_REFILL,
-    NOTE_COMMIT,
-    NOTE_LIST,
     NOTE_NONE,
     REASON_BULK,
     REASON_DRAIN,
@@ -84,13 +83,10 @@ from pagelab.replay.tables import (
     SCORE_ALLOC,
     SCORE_DRAIN,
     SCORE_FREE,
-    SCORE_ISOLATE,
-    SCORE_REFILL,
     capture,
     cpu_replay,
     event,
     hotplug,
-    last_free,
     pending,
     verdict,
 )
@@ -105,33 +101,6 @@ from pagelab.replay.tuned_steps import (
 )
 
 
-def link_events(count: int) -> None:
-    """Before the replay: which frees are shown to reach a pcplist, and which event a CPU shows next."""
-    for i in range(count):
-        kind = event[i].kind
-        page = event[i].page
-        if page != NIL:
-            if kind == Kind.MM_PAGE_FREE:
-                last_free[page].event = i
-            elif kind in (Kind.MM_PAGE_FREE_BATCHED, Kind.FREE_UNREF_PAGE_COMMIT):
-                j = last_free[page].event
-                if j != NIL:
-                    if kind == Kind.MM_PAGE_FREE_BATCHED:
-                        event[j].note = NOTE_LIST
-                    elif event[j].note == NOTE_NONE:
-                        event[j].note = NOTE_COMMIT
-                    event[i].arg = j
-                    if kind == Kind.FREE_UNREF_PAGE_COMMIT or not capture.probe_free_unref_page_commit:
-                        last_free[page].event = NIL
-        cpu = event[i].cpu
-        before = cpu_replay[cpu].last
-        if before != NIL:
-            event[before].next = i
-        cpu_replay[cpu].last = i
-    for cpu in range(machine.nr_cpus):
-        cpu_replay[cpu].last = NIL
-
-
 def replay(first: int, end: int) -> int:
     """Follow events ``first`` up to ``end``; returns the number of the event after the last."""
     for i in range(first, end):
@@ -140,23 +109,6 @@ def replay(first: int, end: int) -> int:
         else:
             skip(i)
     return end
-
-
-def skip(i: int) -> None:
-    """An event that cannot be judged."""
-    kind = event[i].kind
-    if kind == Kind.MOVE_FREEPAGES_BLOCK_DONE:
-        count_unknown(SCORE_ISOLATE)
-    elif event[i].page == NIL:
-        pass  # of another zone
-    elif kind == Kind.MM_PAGE_ALLOC:
-        count_unknown(SCORE_ALLOC)
-    elif kind == Kind.MM_PAGE_ALLOC_ZONE_LOCKED:
-        count_unknown(SCORE_REFILL)
-    elif kind == Kind.MM_PAGE_PCPU_DRAIN:
-        count_unknown(SCORE_DRAIN)
-    elif kind == Kind.MM_PAGE_FREE:
-        count_unknown(SCORE_FREE)
 
 
 def step(i: int) -> None:
@@ -368,7 +320,6 @@ def take(i: int, cpu: int, order: int, migratetype: int) -> None:
         and pcp_allowed_order(order)
         and migratetype < MIGRATE_PCPTYPES
         and pcplist_is_empty(cpu, order, migratetype)
-        and not held(pcp[cpu].lock)
         and may_be_refill(i, cpu, order)
     ):
         refill(i, cpu, order, migratetype, capture.expected_size)

@@ -8,7 +8,7 @@ changed by another CPU just then, it depends on which of the values were read; t
 from __future__ import annotations
 
 from pagelab.capture.events import Kind
-from pagelab.lang.declare import NIL, trylock, unlock
+from pagelab.lang.declare import NIL, held, trylock, unlock
 from pagelab.linux.buddy import FPI_NONE
 from pagelab.linux.drain import decay_high
 from pagelab.linux.features import features
@@ -102,6 +102,8 @@ def pages_shown(i: int) -> int:
 
 def is_refill(i: int, cpu: int, order: int) -> bool:
     """Whether a CPU whose pcplist is empty refills it, and does not go past it because somebody has pcp->lock."""
+    if held(pcp[cpu].lock):
+        return False
     return pages_shown(i) > 1 or peek_refill(cpu, order) == 1
 
 
