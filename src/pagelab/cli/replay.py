@@ -17,6 +17,7 @@ example:
   pagelab record --kernel 6.1 --workload churn --cpus 2 --seed 1 -o churn
   pagelab replay churn
 
+  pagelab replay churn --explain 4711    why event 4711 was judged as it was
   pagelab replay churn --design 5.10     what if it had been 5.10
 
 what is scored:
@@ -46,6 +47,7 @@ def set_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--design", metavar="D", help="what if the kernel had had this design: the same work under both"
     )
+    parser.add_argument("--explain", type=int, metavar="N", help="show event N of the trace, and why it was judged so")
     parser.add_argument("--json", action="store_true", help="print one JSON document on stdout")
     parser.epilog = EXAMPLE
 
@@ -55,6 +57,8 @@ def main(args: argparse.Namespace) -> int:
 
     :returns: 0 exact, 1 not exact, 4 not all decided; for what another design would have done 0, or 4 if it stopped.
     """
+    if args.explain is not None:
+        return explain_one(args)
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -87,6 +91,38 @@ def main(args: argparse.Namespace) -> int:
     else:
         report(result, Console(highlight=False))
     return result.status if answer is None else answer.status
+
+
+def explain_one(args: argparse.Namespace) -> int:
+    """Show one event; the exit status is that of its judgement."""
+    from rich.console import Console
+
+    from pagelab.replay.explain_event import explain_event
+
+    one = explain_event(args.capture, args.design, args.explain)
+    if args.json:
+        import msgspec
+
+        print(msgspec.json.format(msgspec.json.encode(one), indent=2).decode())
+        return one.status
+    console = Console(highlight=False)
+    style = {"exact": "green", "missed": "red", "unknown": "yellow"}.get(one.judged, "")
+    console.print(f"[bold]event {one.event}[/], time {one.time}: [{style or 'dim'}]{one.judged}[/]")
+    for name, words in (
+        ("observed", one.observed),
+        ("expected", one.expected),
+        ("reason", one.reason),
+        ("rule", one.rule),
+        ("kernel", one.kernel),
+        ("would tell", one.decides),
+    ):
+        if words:
+            console.print(f"  {name:10} {words}", markup=False, soft_wrap=True)
+    for title, lines in (("events around it", one.around), ("the model's lists before it", one.lists)):
+        console.print(f"\n{title}", style="bold")
+        for line in lines:
+            console.print(f"  {line}", markup=False, soft_wrap=True)
+    return one.status
 
 
 def report(result: Result, console: Console) -> None:
@@ -124,7 +160,9 @@ def report(result: Result, console: Console) -> None:
     took = f"{result.seconds:.3f} s ({rate:.0f} M events/s), {result.seconds_total:.1f} s in all"
     console.print(f"{result.events:,} events in {took}", style="dim")
     for reason, count in result.unknown_reasons.items():
-        console.print(f"unknown: {count:,} events: {reason}", style="yellow", markup=False)
+        begin = result.unknown_from[reason]
+        where = f"; from event {begin} on, see --explain {begin}" if begin >= 0 else ""
+        console.print(f"unknown: {count:,} events: {reason}{where}", style="yellow", markup=False, soft_wrap=True)
     if result.fault:
         style = "yellow" if result.unmodelled else "red"
         console.print(f"the model stopped: {result.fault}", style=style, markup=False, soft_wrap=True)

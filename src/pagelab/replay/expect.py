@@ -120,6 +120,7 @@ def give_up(why: int) -> None:
     """From here on the state is not known."""
     if verdict.reason == REASON_NONE:
         verdict.reason = why
+        reason[why].first = verdict.current
 
 
 def waits(cpu: int) -> bool:

@@ -26,7 +26,7 @@ def _pfn(zone_events: ReplayZone, page: int) -> str:
     return "no page" if page == NIL else f"pfn {zone_events.start_pfn + page:#x}"
 
 
-def _words(zone_events: ReplayZone, row: int) -> str:
+def words_of(zone_events: ReplayZone, row: int) -> str:
     """One event of the zone, in a line."""
     columns = {name: int(array[row]) for name, array in zone_events.columns.items()}
     kind = Kind(columns["kind"])
@@ -57,7 +57,7 @@ def _list(program: Program, zone_events: ReplayZone, head: int, tail: int) -> st
     return " ".join(pages)
 
 
-def _lists(program: Program, zone_events: ReplayZone, cpu: int) -> list[str]:
+def lists_of(program: Program, zone_events: ReplayZone, cpu: int) -> list[str]:
     """The pcplists of a CPU and the free lists, as far as they are not empty."""
     sizes = program.table(pcp)[cpu]
     lines = [f"CPU {cpu}: count {sizes['count']}, high {sizes['high']}, batch {sizes['batch']}"]
@@ -71,6 +71,14 @@ def _lists(program: Program, zone_events: ReplayZone, cpu: int) -> list[str]:
                 pages = _list(program, zone_events, int(row["head"]), int(row["tail"]))
                 lines.append(f"  free list order {order} type {migratetype} ({row['nr_free']}): {pages}")
     return lines
+
+
+def events_around(capture: Capture, zone_events: ReplayZone, row: int) -> list[str]:
+    """An event of the zone, marked, with some before and after it."""
+    return [
+        f"{'>' if i == row else ' '} {capture.events.time[zone_events.first[i]]} {words_of(zone_events, i)}"
+        for i in range(max(row - AROUND, 0), min(row + AROUND, len(zone_events)))
+    ]
 
 
 def explain(program: Program, capture: Capture, zone_events: ReplayZone) -> Divergence | None:
@@ -91,10 +99,7 @@ def explain(program: Program, capture: Capture, zone_events: ReplayZone) -> Dive
     else:
         predicted = f"{kind.name.lower()} {_pfn(zone_events, page)} order {int(verdict['predicted_order'])}"
         predicted += f" migratetype {int(verdict['predicted_migratetype'])}"
-    around = [
-        f"{'>' if i == row else ' '} {capture.events.time[zone_events.first[i]]} {_words(zone_events, i)}"
-        for i in range(max(row - AROUND, 0), min(row + AROUND, len(zone_events)))
-    ]
+    around = events_around(capture, zone_events, row)
     cpu = int(zone_events.columns["cpu"][row])
     return Divergence(
         event=first,
@@ -102,8 +107,8 @@ def explain(program: Program, capture: Capture, zone_events: ReplayZone) -> Dive
         cpu=cpu,
         pid=int(zone_events.columns["pid"][row]),
         kind=Kind(int(zone_events.columns["kind"][row])).name.lower(),
-        observed=_words(zone_events, row),
+        observed=words_of(zone_events, row),
         predicted=predicted,
         around=around,
-        lists=_lists(program, zone_events, cpu),
+        lists=lists_of(program, zone_events, cpu),
     )

@@ -60,6 +60,7 @@ class Divergence:
 class Result:
     """All that a replay found.  ``fault``: what stopped the model, a defect of it unless it is ``unmodelled`` yet.
 
+    ``unknown_from``: by reason the number in the trace of the event that made the rest unknown; -1: known beforehand.
     ``seconds``: the replay itself; ``seconds_total``: with reading and compiling.
     """
 
@@ -71,6 +72,7 @@ class Result:
     events: int
     scores: dict[str, Score]
     unknown_reasons: dict[str, int]
+    unknown_from: dict[str, int]
     first_divergence: Divergence | None
     fault: str
     unmodelled: bool
@@ -113,6 +115,7 @@ class Result:
         document |= {name: asdict(score) for name, score in self.scores.items()}
         document |= {
             "unknown_reasons": self.unknown_reasons,
+            "unknown_from": self.unknown_from,
             "first_divergence": asdict(self.first_divergence) if self.first_divergence else None,
             "fault": self.fault or None,
             "seconds": round(self.seconds, 6),

@@ -144,7 +144,8 @@ def replay_capture(
         program.call("replay", followed, len(zone_events))
     ended = time.perf_counter()
     scores = program.table(tables.score)
-    reasons = program.table(tables.reason)["count"]
+    reason = program.table(tables.reason)
+    reasons, began_at = reason["count"], reason["first"]
     return Result(
         kernel=capture.release,
         design=chosen.name,
@@ -157,6 +158,11 @@ def replay_capture(
             for name, row in zip(SCORED, scores, strict=True)
         },
         unknown_reasons={text: int(reasons[number]) for number, text in REASONS.items() if reasons[number]},
+        unknown_from={
+            text: int(zone_events.first[began_at[number]]) if began_at[number] >= 0 else -1
+            for number, text in REASONS.items()
+            if reasons[number]
+        },
         first_divergence=explain(program, capture, zone_events),
         fault=fault,
         unmodelled=unmodelled,

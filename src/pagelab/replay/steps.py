@@ -116,6 +116,7 @@ def step(i: int) -> None:
     kind = event[i].kind
     cpu = event[i].cpu
     cpu_replay[cpu].last = i
+    verdict.current = i
     free_after_interrupts(i, cpu)
     settle_direct(i, cpu)
     if cpu_replay[cpu].directs != 0:

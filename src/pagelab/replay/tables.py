@@ -183,14 +183,16 @@ class Score:
 
 
 class Reason:
-    """How many events could not be judged, by reason."""
+    """How many events could not be judged, by reason, and at which event that began."""
 
     count: i64 = 0
+    first: i64 = NIL
 
 
 class Verdict:
     """Where the replay is, and what went wrong first."""
 
+    current: i64 = NIL  # the event that is being followed
     reason: i8 = REASON_NONE
     event: i64 = NIL  # the first divergence
     predicted_kind: i8 = 0
