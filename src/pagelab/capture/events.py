@@ -50,15 +50,18 @@ class Kind(enum.IntEnum):
     ZONE_SET_PAGESET = 35  # entry of __zone_set_pageset_high_and_batch; pfn: high, arg: batch, arg2: zone
     UNSET_MIGRATETYPE_ISOLATE = 36  # entry, before zone->lock; pfn, migratetype
     FREE_UNREF_PAGE_COMMIT = 37  # entry, under pcp->lock; pfn, order, migratetype (of the pcplist), arg2: zone
-    FREE_ONE_PAGE = (
-        38  # entry of __free_one_page, under zone->lock; pfn, order, migratetype, arg: fpi_flags, arg2: zone
-    )
+    #: __free_one_page called past the pcplists, under zone->lock; pfn, order, migratetype, arg: fpi_flags, arg2: zone
+    FREE_ONE_PAGE = 38
     ALLOC_PAGES_BULK = 39  # entry of __alloc_pages_bulk; migratetype, arg: pages wanted, arg2: gfp flags
     WAKE_KSWAPD = 40  # mm_vmscan_kswapd_wake
     KSWAPD_SLEEP = 41  # mm_vmscan_kswapd_sleep
-    COMPACTION = 42  # any compaction event: the free lists may have changed silently
+    COMPACTION = 42  # any compaction event; pfn, arg: pages taken, if it is about free pages taken silently
     ALLOC_PAGES_BULK_DONE = 43  # return; arg: pages that the caller has now
     FREE_PAGES_COUNTED = 44  # free pages are counted, under zone->lock; arg: how many more, at least 2, arg2: zone
+    ALLOC_PAGES_BULK_PAGE = 45  # __alloc_pages_bulk takes a page from a pcplist, under pcp->lock; pfn
+    ISOLATE_FREE_PAGE = 46  # __isolate_free_page called by compaction, under zone->lock; pfn, order
+    ISOLATE_FREE_PAGE_DONE = 47  # return, under zone->lock; arg: pages that it took, or 0
+    RMQUEUE_PCPLIST_PAGE = 48  # an allocation takes a page from a pcplist, under pcp->lock; pfn
     # Of kernels since v6.10.
     RMQUEUE_PCPLIST = (
         50  # entry of __rmqueue_pcplist, under pcp->lock; order, migratetype, arg: alloc_flags, arg2: zone

@@ -19,7 +19,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from pagelab.capture.wanted import MAX_PFN, MAX_SMALL, STRUCT_PAGE_SIZE
+from pagelab.capture.wanted import MAX_PFN, MAX_SMALL, STRUCT_PAGE_LRU, STRUCT_PAGE_SIZE
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -138,10 +138,12 @@ def _check_values(words: Words, data: Int, table: Ints, slot: Int) -> Int:
     pfn = _value(words, data, table, slot, T_PFN)
     special = table[slot, T_SPECIAL]
     if special & SPECIAL_PAGE:
-        page = _value(words, data, table, slot, T_PAGE) - _value(words, data, table, slot, T_VMEMMAP)
-        if page < 0 or page % STRUCT_PAGE_SIZE:
-            return E_PAGE
-        pfn = page // STRUCT_PAGE_SIZE
+        page = _value(words, data, table, slot, T_PAGE)
+        if page != 0:
+            page -= _value(words, data, table, slot, T_VMEMMAP)
+            if page < 0 or page % STRUCT_PAGE_SIZE not in (0, STRUCT_PAGE_LRU):
+                return E_PAGE
+            pfn = page // STRUCT_PAGE_SIZE
     if pfn < -1 or pfn >= MAX_PFN:
         return E_PFN
     if special & SPECIAL_PACKED:
@@ -464,8 +466,10 @@ def merge(
             out_arg2[row] = _value(words, data, table, slot, T_ARG2)
             special = table[slot, T_SPECIAL]
             if special & SPECIAL_PAGE:
-                page = _value(words, data, table, slot, T_PAGE) - _value(words, data, table, slot, T_VMEMMAP)
-                out_pfn[row] = page // STRUCT_PAGE_SIZE
+                page = _value(words, data, table, slot, T_PAGE)
+                if page != 0:
+                    page -= _value(words, data, table, slot, T_VMEMMAP)
+                    out_pfn[row] = page // STRUCT_PAGE_SIZE
             if special & SPECIAL_PACKED:
                 fallback_type = _value(words, data, table, slot, T_PACK1)
                 change = _value(words, data, table, slot, T_PACK2)

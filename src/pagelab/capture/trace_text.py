@@ -38,6 +38,7 @@ from pagelab.capture.wanted import (
     MAX_PFN,
     MAX_SMALL,
     PACKED_FIELDS,
+    STRUCT_PAGE_LRU,
     STRUCT_PAGE_SIZE,
     TRACEPOINTS,
     Wanted,
@@ -292,10 +293,12 @@ class _Reader:
                 self.fail(f"{name}: has a value that no kernel writes")
             values[_ARG] = (parts[0] & 0xFF) | (parts[1] & 0xFF) << 8 | (parts[2] & 0xFF) << 16
         elif wanted.page and values[_PFN] == -1 and b"page" in fields and b"vmemmap" in fields:
-            page = self.number_of(name, (b"page",), True, fields) - self.number_of(name, (b"vmemmap",), True, fields)
-            if page < 0 or page % STRUCT_PAGE_SIZE:
-                self.fail(f"{name}: the page does not lie in vmemmap")
-            values[_PFN] = page // STRUCT_PAGE_SIZE
+            page = self.number_of(name, (b"page",), True, fields)
+            if page != 0:
+                page -= self.number_of(name, (b"vmemmap",), True, fields)
+                if page < 0 or page % STRUCT_PAGE_SIZE not in (0, STRUCT_PAGE_LRU):
+                    self.fail(f"{name}: the page does not lie in vmemmap")
+                values[_PFN] = page // STRUCT_PAGE_SIZE
         if wanted.arg_cast == "int" and wanted.arg:
             values[_ARG] = ((values[_ARG] & 0xFFFFFFFF) ^ 0x80000000) - 0x80000000
         elif wanted.arg_cast == "bool":

@@ -19,6 +19,8 @@ Cast = Literal["", "int", "bool"]
 PROBE_SYSTEM: Final = "pagelab"
 #: sizeof(struct page) of every x86-64 kernel that Debian builds.
 STRUCT_PAGE_SIZE: Final = 64
+#: offsetof(struct page, lru), by which a page is on a list.
+STRUCT_PAGE_LRU: Final = 8
 #: pfns are below this: x86-64 has at most 52 bits of physical address.
 MAX_PFN: Final = 1 << 40
 #: order and migratetype: what a byte-wide column takes (pindex, the largest, is below 64 too).
@@ -29,8 +31,9 @@ MAX_SMALL: Final = 126
 class Wanted:
     """How one event fills the columns.  Each tuple names fields, the first that the event has is taken.
 
-    ``page``: the address of a struct page, turned into a pfn with the event's own ``vmemmap`` field.  ``arg_cast``: C
-    type of the value, because a probe may have fetched a whole register for an ``int`` or a ``bool``.
+    ``page``: the address of a struct page or of its member ``lru``, turned into a pfn with the event's own ``vmemmap``
+    field; 0 stands for none.  ``arg_cast``: C type of the value, because a probe may have fetched a whole register for
+    an ``int`` or a ``bool``.
     """
 
     kind: Kind
@@ -70,8 +73,9 @@ TRACEPOINTS: Final[Mapping[tuple[str, str], Wanted]] = {
     ),
     ("vmscan", "mm_vmscan_kswapd_wake"): Wanted(Kind.WAKE_KSWAPD, order=_ORDER, arg=("nid",)),
     ("vmscan", "mm_vmscan_kswapd_sleep"): Wanted(Kind.KSWAPD_SLEEP, arg=("nid",)),
+    ("compaction", "mm_compaction_isolate_freepages"): Wanted(Kind.COMPACTION, ("start_pfn",), arg=("nr_taken",)),
 }
-#: Every event of this system is a Kind.COMPACTION; their text carries only the event's name.
+#: Every event of this system is a Kind.COMPACTION.
 COMPACTION_SYSTEM: Final = "compaction"
 COMPACTION_PREFIX: Final = "mm_compaction_"
 COMPACTION: Final = Wanted(Kind.COMPACTION)
@@ -101,6 +105,11 @@ _PROBES = (
     Wanted(Kind.ALLOC_PAGES_BULK, migratetype=_TYPE, arg=("nr_pages",), arg2=("gfp",), arg_cast="int"),
     Wanted(Kind.ALLOC_PAGES_BULK_DONE, arg=("ret",), arg_cast="int"),
     Wanted(Kind.FREE_PAGES_COUNTED, arg=("delta",), arg2=_ZONE),
+    Wanted(Kind.ALLOC_PAGES_BULK_PAGE, ("pfn",), ("page",)),
+    Wanted(Kind.RMQUEUE_PCPLIST_PAGE, ("pfn",), ("page",)),
+    Wanted(Kind.FREE_ONE_PAGE, ("pfn",), ("page",), _ORDER, _TYPE, arg=("fpi_flags",), arg2=_ZONE, arg_cast="int"),
+    Wanted(Kind.ISOLATE_FREE_PAGE, ("pfn",), ("page",), _ORDER),
+    Wanted(Kind.ISOLATE_FREE_PAGE_DONE, arg=("ret",), arg_cast="int"),
     Wanted(Kind.FREE_UNREF_PAGE_COMMIT, ("pfn",), ("page",), _ORDER, _TYPE, ("fpi_flags",), _ZONE, "int"),
     Wanted(Kind.RMQUEUE_PCPLIST, order=_ORDER, migratetype=_TYPE, arg=("alloc_flags",), arg2=_ZONE, arg_cast="int"),
     Wanted(Kind.SPLIT_LARGE_BUDDY, ("pfn",), (), _ORDER, arg=("fpi_flags",), arg2=_ZONE, arg_cast="int"),
@@ -114,7 +123,7 @@ PROBES: Final[Mapping[str, Wanted]] = {wanted.kind.name.lower(): wanted for want
 def wanted_event(system: str, name: str) -> Wanted | None:
     """How the event ``system:name`` fills the columns, ``None`` if no kind stands for it."""
     if system == COMPACTION_SYSTEM:
-        return COMPACTION
+        return TRACEPOINTS.get((system, name), COMPACTION)
     if system == PROBE_SYSTEM:
         return PROBES.get(name)
     return TRACEPOINTS.get((system, name))
@@ -122,6 +131,8 @@ def wanted_event(system: str, name: str) -> Wanted | None:
 
 def _by_name() -> dict[str, Wanted]:
     names = {name: wanted for (_, name), wanted in TRACEPOINTS.items()}
+    # Its text gives the range in other words, and it is not needed there.
+    names["mm_compaction_isolate_freepages"] = Wanted(Kind.COMPACTION, arg=("nr_taken",))
     return {**PROBES, **names}
 
 
