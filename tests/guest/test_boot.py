@@ -110,6 +110,22 @@ def test_other_workloads_and_cpus(run_pagelab: Pagelab, tmp_path: Path, options:
     assert told["events"] > 300_000
 
 
+@pytest.mark.parametrize("options", [["--workload", "files", "--cpus", "2", "--offline", "1", "--memory", "256M"]])
+def test_zone_of_every_migratetype_is_predicted_page_by_page(
+    run_pagelab: Pagelab, tmp_path: Path, options: list[str]
+) -> None:
+    told = captured(run_pagelab, tmp_path / "c", *options, "--zone", "kernel", "--pages", "20000", "--seed", "9")
+    assert told["lost"] == 0
+    facts = tomllib.loads((tmp_path / "c/capture.toml").read_text("utf-8"))
+    placed = {line.split(":pagelab/")[1].split()[0] for line in facts["trace"]["probes"]}
+    assert {"free_one_page", "rmqueue_pcplist_page", "alloc_pages_bulk_page", "isolate_free_page"} <= placed
+    kinds = Counter(read_trace_dat(tmp_path / "c/trace.dat").events.kind.tolist())
+    assert kinds[Kind.RMQUEUE_PCPLIST_PAGE] > 10_000
+    assert kinds[Kind.FREE_ONE_PAGE] >= 64  # as many come online
+    done = run_pagelab("replay", tmp_path / "c", "--json")
+    assert done.returncode == 0, done.stdout
+
+
 def test_command_of_a_package_runs_with_its_libraries(run_pagelab: Pagelab, tmp_path: Path) -> None:
     line = "stress-ng --vm 1 --vm-bytes 8M --vm-ops 200 --seed 7 --timeout 20"
     captured(run_pagelab, tmp_path / "c", "--package", "stress-ng", "--command", line)

@@ -56,6 +56,12 @@ while read -r definition; do
     elif busybox echo "$definition" | sed 's/+5 /+9 /' >> $T/kprobe_events 2>/dev/null; then echo "$name"
     else echo "$name" >&2; fi
 done < /etc/probes > /out/facts/probes_placed 2> /out/facts/probes_missing
+# an event that comes from many places says nothing if one of them is missing
+for name in $(sort -u /out/facts/probes_missing); do
+    grep -qx "$name" /out/facts/probes_placed || continue
+    busybox echo "-:pagelab/$name" >> $T/kprobe_events
+    sed -i "/^$name\$/d" /out/facts/probes_placed
+done
 for event in $EVENTS; do
     busybox echo 1 2>/dev/null > "$T/events/$event/enable" || echo "$event" >> /out/facts/events_missing
 done

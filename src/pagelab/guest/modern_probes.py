@@ -8,7 +8,7 @@ page that is freed past the pcplists.
 
 from __future__ import annotations
 
-from pagelab.guest.probes import _RANGE, _VMEMMAP, Probe, _done
+from pagelab.guest.probes import _RANGE, VMEMMAP, Probe, _done
 
 #: As in Linux 6.12 (mm/page_alloc.c, mm/page_isolation.c, mm/memory_hotplug.c).
 PROBES_6_12 = (
@@ -23,7 +23,7 @@ PROBES_6_12 = (
     Probe(
         "free_unref_page_commit",
         "free_unref_page_commit",
-        f"zone=%di page=%dx migratetype=%cx:s32 order=%r8:u32 {_VMEMMAP}",
+        f"zone=%di page=%dx migratetype=%cx:s32 order=%r8:u32 {VMEMMAP}",
     ),
     Probe(
         "rmqueue_pcplist",
@@ -45,12 +45,12 @@ PROBES_6_12 = (
     Probe(
         "move_freepages_block_isolate",
         "move_freepages_block_isolate",
-        f"zone=%di page=%si migratetype=%dx:s32 {_VMEMMAP}",
+        f"zone=%di page=%si migratetype=%dx:s32 {VMEMMAP}",
     ),
     Probe("start_isolate_page_range", "start_isolate_page_range", f"{_RANGE} migratetype=%dx:s32 flags=%cx:s32"),
     _done("start_isolate_page_range"),
     Probe("undo_isolate_page_range", "undo_isolate_page_range", f"{_RANGE} migratetype=%dx:s32"),
-    Probe("unset_migratetype_isolate", "unset_migratetype_isolate", f"page=%di migratetype=%si:s32 {_VMEMMAP}"),
+    Probe("unset_migratetype_isolate", "unset_migratetype_isolate", f"page=%di migratetype=%si:s32 {VMEMMAP}"),
     Probe("offline_isolated_pages", "__offline_isolated_pages", _RANGE),
     Probe("offline_pages", "offline_pages", "start_pfn=%di nr_pages=%si zone=%dx group=%cx"),
     _done("offline_pages"),
@@ -65,16 +65,16 @@ _OTHER_IN_7_2 = {
         Probe(
             "free_unref_page_commit",
             "free_frozen_page_commit",
-            f"zone=%di page=%dx {_VMEMMAP} migratetype=%cx:s32 order=%r8:u32 fpi_flags=%r9:s32",
+            f"zone=%di page=%dx {VMEMMAP} migratetype=%cx:s32 order=%r8:u32 fpi_flags=%r9:s32",
         ),
         Probe(
             "move_freepages_block_isolate",
             "__move_freepages_block_isolate",
-            f"zone=%di page=%si isolate=%dx {_VMEMMAP}",
+            f"zone=%di page=%si isolate=%dx {VMEMMAP}",
         ),
         Probe("start_isolate_page_range", "start_isolate_page_range", f"{_RANGE} mode=%dx:s32"),
         Probe("undo_isolate_page_range", "undo_isolate_page_range", _RANGE),
-        Probe("unset_migratetype_isolate", "unset_migratetype_isolate", f"page=%di {_VMEMMAP}"),
+        Probe("unset_migratetype_isolate", "unset_migratetype_isolate", f"page=%di {VMEMMAP}"),
     )
 }
 PROBES_7_2 = tuple(probe if probe.at_return else _OTHER_IN_7_2.get(probe.name, probe) for probe in PROBES_6_12)

@@ -31,13 +31,17 @@ EVENTS = (
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """A kprobe (``at_return`` False) or kretprobe of the group ``pagelab``."""
+    """A kprobe (``at_return`` False) or kretprobe of the group ``pagelab``.
+
+    ``offset`` of the instruction in the function.  Probes of the same name are one event that comes from many places.
+    """
 
     name: str
     function: str
     arguments: str = ""
     at_return: bool = False
     only_if: str = ""  # tracefs' filter: hits for which it does not hold are not recorded
+    offset: int = 5
 
     def definition(self) -> str:
         """The line for tracefs' kprobe_events (Documentation/trace/kprobetrace.rst).
@@ -47,7 +51,7 @@ class Probe:
         to ftrace the probe is a breakpoint, handled with interrupts off, and the registers still hold the arguments.
         Needs debug.kprobes-optimization = 0.  A kretprobe has to be at the entry; those are rare.
         """
-        kind, place = ("r", self.function) if self.at_return else ("p", f"{self.function}+5")
+        kind, place = ("r", self.function) if self.at_return else ("p", f"{self.function}+{self.offset}")
         words = [f"{kind}:pagelab/{self.name}", place, self.arguments]
         return " ".join(word for word in words if word)
 
@@ -57,7 +61,7 @@ def _done(name: str, function: str = "") -> Probe:
 
 
 #: Turns the address of a struct page into a pfn.
-_VMEMMAP = "vmemmap=@vmemmap_base:x64"
+VMEMMAP = "vmemmap=@vmemmap_base:x64"
 _RANGE = "start_pfn=%di end_pfn=%si"
 
 PROBES = (
@@ -72,7 +76,7 @@ PROBES = (
     Probe(
         "free_unref_page_commit",
         "free_unref_page_commit",
-        f"zone=%di page=%dx migratetype=%cx:s32 order=%r8:u32 {_VMEMMAP}",
+        f"zone=%di page=%dx migratetype=%cx:s32 order=%r8:u32 {VMEMMAP}",
     ),
     Probe("rmqueue_bulk", "rmqueue_bulk", "zone=%di order=%si:u32 count=%dx list=%cx migratetype=%r8:s32"),
     # The migratetype is two bits of the gfp flags (GFP_MOVABLE_SHIFT).
@@ -82,12 +86,12 @@ PROBES = (
         "gfp=%di:x32 migratetype=%di:b2@3/32 nid=%si:s32 nr_pages=%cx:s32 list=%r8 array=%r9",
     ),
     _done("alloc_pages_bulk", "__alloc_pages_bulk"),
-    Probe("move_freepages_block", "move_freepages_block", f"zone=%di page=%si migratetype=%dx:s32 {_VMEMMAP}"),
+    Probe("move_freepages_block", "move_freepages_block", f"zone=%di page=%si migratetype=%dx:s32 {VMEMMAP}"),
     _done("move_freepages_block"),
     Probe("start_isolate_page_range", "start_isolate_page_range", f"{_RANGE} migratetype=%dx:s32 flags=%cx:s32"),
     _done("start_isolate_page_range"),
     Probe("undo_isolate_page_range", "undo_isolate_page_range", f"{_RANGE} migratetype=%dx:s32"),
-    Probe("unset_migratetype_isolate", "unset_migratetype_isolate", f"page=%di migratetype=%si:s32 {_VMEMMAP}"),
+    Probe("unset_migratetype_isolate", "unset_migratetype_isolate", f"page=%di migratetype=%si:s32 {VMEMMAP}"),
     Probe("zone_set_pageset", "__zone_set_pageset_high_and_batch", "zone=%di high=%si batch=%dx"),
     Probe("offline_isolated_pages", "__offline_isolated_pages", _RANGE),
     Probe("offline_pages", "offline_pages", "start_pfn=%di nr_pages=%si zone=%dx group=%cx"),
@@ -114,12 +118,12 @@ PROBES_5_10 = (
         "zone=%di item=%si:s32 delta=%dx:s64",
         only_if="item == 0 && delta > 1",
     ),
-    Probe("move_freepages_block", "move_freepages_block", f"zone=%di page=%si migratetype=%dx:s32 {_VMEMMAP}"),
+    Probe("move_freepages_block", "move_freepages_block", f"zone=%di page=%si migratetype=%dx:s32 {VMEMMAP}"),
     _done("move_freepages_block"),
     Probe("start_isolate_page_range", "start_isolate_page_range", f"{_RANGE} migratetype=%dx:s32 flags=%cx:s32"),
     _done("start_isolate_page_range"),
     Probe("undo_isolate_page_range", "undo_isolate_page_range", f"{_RANGE} migratetype=%dx:s32"),
-    Probe("unset_migratetype_isolate", "unset_migratetype_isolate", f"page=%di migratetype=%si:s32 {_VMEMMAP}"),
+    Probe("unset_migratetype_isolate", "unset_migratetype_isolate", f"page=%di migratetype=%si:s32 {VMEMMAP}"),
     Probe("offline_isolated_pages", "__offline_isolated_pages", _RANGE),
     Probe("offline_pages", "offline_pages", "start_pfn=%di nr_pages=%si"),
     _done("offline_pages"),

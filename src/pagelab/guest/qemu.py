@@ -191,6 +191,20 @@ class Machine:
         except QMPError as error:
             raise GuestFailed(f"QEMU cannot hot-add {mib} MiB ({error})", "try less memory") from error
 
+    async def save_memory(self, address: int, size: int, name: str) -> None:
+        """Write ``size`` bytes at a virtual address, as CPU 0 sees it now, to a file in the machine's directory.
+
+        :raises GuestFailed: QEMU refuses, because the address is not mapped.
+        """
+        from qemu.qmp import QMPError
+
+        assert self._qmp is not None
+        signed = address - (1 << 64) if address >> 63 else address  # QMP knows no unsigned numbers
+        try:
+            await self._qmp.execute("memsave", {"val": signed, "size": size, "filename": name, "cpu-index": 0})
+        except QMPError as error:
+            raise GuestFailed(f"QEMU cannot read the guest's memory at {address:#x} ({error})") from error
+
     async def lines(self, timeout: float) -> AsyncIterator[str]:
         """Lines of the guest's console until it ends.
 

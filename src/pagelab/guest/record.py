@@ -19,6 +19,8 @@ from pagelab.cache import appears_whole
 from pagelab.errors import BadInput, GuestFailed, MissingTool
 from pagelab.guest import accelerator, apt, initramfs, kernels, probes, qemu, tools
 from pagelab.guest.facts import Facts, capture_toml, read_facts
+from pagelab.guest.kernel_text import kernel_text
+from pagelab.guest.probes_inside import WITH_PROBES_INSIDE, probes_inside
 from pagelab.guest.tracedat import write_trace_dat
 from pagelab.guest.workloads import DEFAULT_PAGES, WORKLOADS
 
@@ -174,7 +176,7 @@ def record(plan: Plan, output: Path, on_step: OnStep | None = None, *, force: bo
     steps.enter("initramfs")
     variables = settings(plan)
     sysctls = {**SYSCTLS, **plan.sysctls}
-    wanted = probes.probes_for(plan.kernel) if plan.with_probes else ()
+    wanted = _probes(plan, kernel, accel, initramfs.busybox(tree.root)) if plan.with_probes else ()
     archive = initramfs.build(kernel, tree.root, variables, wanted, sysctls, extra.root if extra else None)
     try:
         with tempfile.TemporaryDirectory(prefix="pagelab-") as scratch, appears_whole(output.absolute()) as work:
@@ -198,6 +200,14 @@ def record(plan: Plan, output: Path, on_step: OnStep | None = None, *, force: bo
     return Outcome(
         output, plan.kernel, kernel.release, accel, seconds, steps.seconds, facts.events, facts.lost, facts.offline
     )
+
+
+def _probes(plan: Plan, kernel: kernels.Kernel, accel: str, busybox: Path) -> tuple[probes.Probe, ...]:
+    """At the entries of functions, and at instructions that are found in the kernel's machine code."""
+    entries = probes.probes_for(plan.kernel)
+    if plan.kernel not in WITH_PROBES_INSIDE:
+        return entries
+    return (*entries, *probes_inside(kernel_text(kernel, accel, busybox)))
 
 
 def _check_command(plan: Plan, facts: Facts, said: Path) -> None:
