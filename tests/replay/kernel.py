@@ -19,23 +19,15 @@ from typing import Any
 import pytest
 
 from pagelab.lang import declare
-from pagelab.lang.declare import NIL, attached
+from pagelab.lang.declare import NIL, attached, table_of
 from pagelab.linux import effective, memory_hotplug, page_alloc, state, trace
 from pagelab.linux.designs import design_named
 from pagelab.linux.features import features
-from pagelab.linux.migratetype import MIGRATE_ISOLATE, MIGRATE_MOVABLE
+from pagelab.linux.highatomic import highatomic
+from pagelab.linux.migratetype import MIGRATE_ISOLATE, MIGRATE_MOVABLE, MIGRATE_UNMOVABLE
 from pagelab.linux.state import machine, mem_map, other_zone, page_vec, pcp, zone
-from tests.capture import make
 from tests.capture.make import Happened
-
-START_PFN = 1 << 20
-ZONE = 0xFFFF88801FD7A200
-VMEMMAP = 0xFFFFEA0000000000
-#: A page of another zone.
-ELSEWHERE = 100
-DMA_PAGES = 4095
-#: Enough for a batch of 3.
-PAGES = 16384
+from tests.replay.machine_files import DMA_PAGES, ELSEWHERE, PAGES, PROBES, START_PFN, VMEMMAP, ZONE, write_capture
 
 #: More than any task here needs to its end.
 STEPS = 100_000
@@ -43,31 +35,6 @@ STEPS = 100_000
 TASK, SOFTIRQ, HARDIRQ = 0, 16, 8
 #: The flags of a probe by breakpoint: irqs off, hardirq, NMI.  The text of ftrace then hides a softirq below it.
 BREAKPOINT = 0x49
-PROBES = frozenset(
-    [
-        "zone_pcp_disable",
-        "zone_pcp_disable_done",
-        "zone_pcp_enable",
-        "drain_all_pages",
-        "drain_pages_zone",
-        "drain_local_pages",
-        "free_pcppages_bulk",
-        "free_unref_page_commit",
-        "rmqueue_bulk",
-        "move_freepages_block",
-        "move_freepages_block_done",
-        "start_isolate_page_range",
-        "start_isolate_page_range_done",
-        "undo_isolate_page_range",
-        "unset_migratetype_isolate",
-        "zone_set_pageset",
-        "offline_isolated_pages",
-        "offline_pages",
-        "offline_pages_done",
-        "online_pages",
-        "online_pages_done",
-    ]
-)
 
 
 class Killed(BaseException):
@@ -85,6 +52,7 @@ class Task:
         self.irqs_off = 0
         self.blocked_on: declare.Lock | None = None
         self.patient = False  # waits where trylock() would fail
+        self.past_pcplists = self.in_bulk = False  # within free_one_page(), __alloc_pages_bulk()
         self.go = threading.Semaphore(0)
         self.thread = threading.Thread(target=self._run, daemon=True)
         self.thread.start()
@@ -137,16 +105,22 @@ class Task:
 
     # ---- what a task can do; pages are relative to the start of the zone
 
-    def alloc(self, order: int = 0, migratetype: int = MIGRATE_MOVABLE) -> int:
+    def alloc(self, order: int = 0, migratetype: int = MIGRATE_MOVABLE, flags: int = 0) -> int:
         """alloc_pages(); NIL, and a page of another zone, if this one has none."""
         kernel = self.kernel
-        page = page_alloc.rmqueue(self.cpu, order, 0, migratetype)
+        page = page_alloc.rmqueue(self.cpu, order, flags, migratetype)
         if page != NIL:
             page_alloc.prep_new_page(page, migratetype)
         kernel.stop("mm_page_alloc")
         pfn = ELSEWHERE if page == NIL else START_PFN + page
         kernel.emit("mm_page_alloc", self.cpu, pfn=pfn, order=order, migratetype=migratetype, gfp_flags=0)
         return page
+
+    def alloc_bulk(self, count: int, migratetype: int = MIGRATE_UNMOVABLE) -> list[int]:
+        """__alloc_pages_bulk() of more than one page."""
+        with self.kernel.own_page_vec(self.cpu):
+            got = self.kernel.modules["page_alloc"].__dict__["__alloc_pages_bulk"](self.cpu, count, 0, migratetype)
+            return [page_vec[self.cpu, i].page for i in range(got)]
 
     def free(self, *pages: int) -> None:
         """__free_pages(), page by page."""
@@ -160,6 +134,19 @@ class Task:
                 page_vec[self.cpu, i].page = page
             self.kernel.modules["pcp"].free_unref_page_list(self.cpu, len(pages))
 
+    def take_free(self, page: int) -> list[int]:
+        """What compaction's free scanner does with a page that it finds free; the pages that it then has."""
+        order = mem_map[page].order
+        with declare.irqs_off(self.cpu), zone.lock:
+            found = {"page": VMEMMAP + 64 * (START_PFN + page), "vmemmap": VMEMMAP, "order": order}
+            self.kernel.probe("isolate_free_page", self.cpu, **found)
+            taken = self.kernel.modules["buddy"].__dict__["__isolate_free_page"](self.cpu, page, order)
+            self.kernel.probe("isolate_free_page_done", self.cpu, ret=taken)
+        for part in range(page, page + taken):
+            mem_map[part].compound_order = 0
+            page_alloc.prep_new_page(part, MIGRATE_MOVABLE)
+        return list(range(page, page + taken))
+
     def elsewhere(self) -> None:
         """Allocate and free a page of another zone."""
         self.kernel.emit("mm_page_alloc", self.cpu, pfn=ELSEWHERE, order=0, migratetype=0, gfp_flags=0)
@@ -172,11 +159,18 @@ class Task:
 
 
 class Kernel:
-    """A machine whose zone Movable is empty.  Use it as a context; it is the model's state meanwhile."""
+    """A machine whose zone from 4 GiB on is empty.  Use it as a context; it is the model's state meanwhile."""
 
     def __init__(
-        self, cpus: int = 2, *, probes: frozenset[str] = PROBES, breakpoints: bool = False, pages: int = PAGES
+        self,
+        cpus: int = 2,
+        *,
+        probes: frozenset[str] = PROBES,
+        breakpoints: bool = False,
+        pages: int = PAGES,
+        zone: str = "Movable",
     ) -> None:
+        self.zone = zone
         self.cpus, self.probes, self.breakpoints, self.pages = cpus, probes, breakpoints, pages
         self.events: list[Happened] = []
         self.current: Task | None = None
@@ -199,9 +193,15 @@ class Kernel:
             self.stack.callback(vars(constants).update, values)
         design_named("6.1").switch_on()
         machine.configure(
-            nr_pages=self.pages, nr_cpus=self.cpus, cma=False, thp=True, zone_movable=True, nr_other_zones=1
+            nr_pages=self.pages,
+            nr_cpus=self.cpus,
+            cma=False,
+            thp=True,
+            zone_movable=self.zone == "Movable",
+            nr_other_zones=1,
         )
         state.reset()
+        table_of(highatomic).reset()
         other_zone[0].managed_pages, other_zone[0].watermark_high = DMA_PAGES, DMA_PAGES // 60
         other_zone[0].holds_user_pages = True
         self.stack.enter_context(attached(self._tracepoints()))
@@ -330,6 +330,14 @@ class Kernel:
             self.emit("mm_page_pcpu_drain", cpu, flags=1, pfn=START_PFN + page, order=order, migratetype=shown)
             self.stop("mm_page_pcpu_drain")
 
+        def fallback(
+            cpu: int, page: int, order: int, fallback_order: int, start: int, other: int, changed: int
+        ) -> None:
+            values = {"pfn": START_PFN + page, "alloc_order": order, "fallback_order": fallback_order}
+            values |= {"alloc_migratetype": start, "fallback_migratetype": other, "change_ownership": int(changed)}
+            self.emit("mm_page_alloc_extfrag", cpu, flags=1, **values)
+            self.stop("mm_page_alloc_extfrag")
+
         def tested(cpu: int, start: int, end: int, fin: int) -> None:
             values = {"start_pfn": START_PFN + start, "end_pfn": START_PFN + end, "fin_pfn": START_PFN + fin}
             self.emit("test_pages_isolated", cpu, **values)
@@ -344,6 +352,7 @@ class Kernel:
             trace.mm_page_free_batched: batched,
             trace.mm_page_alloc_zone_locked: locked,
             trace.mm_page_pcpu_drain: drained,
+            trace.mm_page_alloc_extfrag: fallback,
             trace.test_pages_isolated: tested,
             trace.do_migrate_range: migrate,
         }
@@ -443,6 +452,17 @@ class Kernel:
                 {**page_of(page), "migratetype": migratetype},
             ),
         )
+        bulk = page_alloc.__dict__["__alloc_pages_bulk"]
+
+        def alloc_bulk(cpu: int, nr_pages: int, flags: int, migratetype: int) -> int:
+            self.probe("alloc_pages_bulk", cpu, gfp=0xCC0, migratetype=migratetype, nr_pages=nr_pages)
+            got = bulk(here(), nr_pages, flags, migratetype)
+            self.stop("alloc_pages_bulk_done")
+            if "alloc_pages_bulk_done" in self.probes:
+                self.emit("alloc_pages_bulk_done", here(), ret=got)
+            return int(got)
+
+        yield bulk.__name__, alloc_bulk
         for function in (isolation.start_isolate_page_range, isolation.undo_isolate_page_range):
             yield at_entry(
                 function,
@@ -490,8 +510,46 @@ class Kernel:
         free_one_page, prepare = pcp_.free_one_page, pcp_.free_unref_page_prepare
 
         def to_free_lists(cpu: int, page: int, order: int, migratetype: int, flags: int) -> None:
+            task = self.current
+            if task is not None:
+                task.past_pcplists = True
             free_one_page(cpu, page, order, migratetype, flags)
             self.hurried = False
+
+        merge = buddy.__dict__["__free_one_page"]
+
+        def to_free_list(page: int, order: int, migratetype: int, flags: int) -> None:
+            task = self.current
+            if "free_one_page" in self.probes and task is not None and task.past_pcplists:
+                task.past_pcplists = False
+                shown = 4 if migratetype == MIGRATE_ISOLATE else migratetype
+                values = {"zone": ZONE, "pfn": START_PFN + page, "order": order, "migratetype": shown}
+                self.probe("free_one_page", task.cpu, **values, fpi_flags=flags)
+            merge(page, order, migratetype, flags)
+
+        yield merge.__name__, to_free_list
+
+        bulk_pcp = page_alloc.alloc_pages_bulk_pcp
+        from_pcplist = pcp_.__dict__["__rmqueue_pcplist"]
+
+        def bulk_from_pcplist(cpu: int, nr_pages: int, flags: int, migratetype: int) -> int:
+            task = self.current
+            assert task is not None
+            task.in_bulk = True
+            got = bulk_pcp(cpu, nr_pages, flags, migratetype)
+            task.in_bulk = False
+            return got
+
+        def rmqueue_pcplist(cpu: int, order: int, migratetype: int, flags: int, pindex: int) -> int:
+            page = int(from_pcplist(cpu, order, migratetype, flags, pindex))
+            in_bulk = self.current is not None and self.current.in_bulk
+            name = "alloc_pages_bulk_page" if in_bulk else "rmqueue_pcplist_page"
+            if name in self.probes and page != NIL:
+                self.probe(name, cpu, **page_of(page))
+            return page
+
+        yield bulk_pcp.__name__, bulk_from_pcplist
+        yield from_pcplist.__name__, rmqueue_pcplist
 
         def read_type(cpu: int, page: int, order: int) -> None:
             prepare(cpu, page, order)
@@ -534,50 +592,4 @@ class Kernel:
 
     def write(self, directory: Path) -> Path:
         """A capture as it could be copied from this machine: with a trace.dat if the probes are breakpoints."""
-        return write_capture(directory, self.events, self.cpus, self.pages, binary=self.breakpoints)
-
-
-CONFIG = "CONFIG_SMP=y\nCONFIG_TRANSPARENT_HUGEPAGE=y\n# CONFIG_CMA is not set\nCONFIG_PCP_BATCH_SCALE_MAX=5\n"
-SYMBOLS = "ffffffff81000000 T _text\nffffffff812ea600 T zone_pcp_disable\nffffffff812ea700 t free_pcppages_bulk\n"
-
-
-def zoneinfo(cpus: int, movable: int) -> str:
-    """A zone DMA, and ``movable`` pages from 4 GiB on."""
-    return make.zone_text("DMA", 1, DMA_PAGES, cpus) + make.zone_text("Movable", START_PFN, movable, cpus)
-
-
-def trace_dat(events: list[Happened], cpus: int) -> bytes:
-    """A trace.dat of version 6, with a layout for each event that make.py has none for."""
-    layouts = dict(make.LAYOUTS)
-    names = {happened.name: happened.values for happened in events}
-    for number, (name, values) in enumerate(sorted(names.items())):
-        if name in PROBES:
-            fields = tuple(("s32" if field in ("migratetype", "ret") else "u64", field) for field in values)
-            layouts[name] = make.Layout("pagelab", name, 700 + number, fields)
-    rings = [make.Ring() for _ in range(cpus)]
-    for h in events:
-        rings[h.cpu].raw(h.time, layouts[h.name].data(h.flags, h.preempt, h.pid, **h.values))
-    return make.trace_dat_v6([ring.bytes() for ring in rings], layouts=tuple(layouts.values()))
-
-
-def write_capture(
-    directory: Path, events: list[Happened], cpus: int = 2, pages: int = PAGES, *, binary: bool = False
-) -> Path:
-    """The files of a capture."""
-    (directory / "zoneinfo").mkdir(parents=True, exist_ok=True)
-    files = {
-        "uname.txt": "Linux test 6.1.0-30-amd64 #1 SMP PREEMPT_DYNAMIC x86_64 GNU/Linux\n",
-        "cmdline.txt": "quiet\n",
-        "config.txt": CONFIG,
-        "kallsyms.txt": SYMBOLS,
-        "capture.toml": '[trace]\nclock = "counter"\n',
-        "zoneinfo/00-boot.txt": zoneinfo(cpus, 0),
-        "zoneinfo/99-end.txt": zoneinfo(cpus, pages),
-    }
-    for name, text in files.items():
-        (directory / name).write_text(text)
-    if binary:
-        (directory / "trace.dat").write_bytes(trace_dat(events, cpus))
-    else:
-        (directory / "trace.txt").write_text(make.trace_text(events, cpus))
-    return directory
+        return write_capture(directory, self.events, self.cpus, self.pages, binary=self.breakpoints, zone=self.zone)

@@ -64,7 +64,8 @@ def mutant(module: ModuleType, old: str, new: str) -> ModuleType:
         return changed
     made = ModuleType(steps.__name__)
     exec(compile(inspect.getsource(steps), "<steps>", "exec"), vars(made))
-    for name in set(vars(made)) & set(vars(changed)):
+    probes = {probe.__name__ for probe in run.PROBES.values()}
+    for name in (set(vars(made)) | probes) & set(vars(changed)):
         if inspect.isfunction(vars(changed)[name]) and vars(changed)[name].__module__ == module.__name__:
             setattr(made, name, vars(changed)[name])
     return made
@@ -90,7 +91,7 @@ def in_cpython(
     if not zone_events.start_known:
         tables.verdict.reason = tables.REASON_START
     total = len(zone_events)
-    with attached(run.PROBES):
+    with attached({point: getattr(steps, probe.__name__, probe) for point, probe in run.PROBES.items()}):
         link.link_events(total)
         steps.replay(0, total if count is None else min(count, total))
     scores = {

@@ -7,6 +7,8 @@ import random
 
 from pagelab.lang.declare import NIL
 from pagelab.linux import memory_hotplug
+from pagelab.linux.alloc_flags import ALLOC_NOFRAGMENT
+from pagelab.linux.migratetype import MIGRATE_MOVABLE
 from pagelab.linux.state import ALLOCATED, mem_map, pcp
 from tests.replay.kernel import Kernel, Task
 
@@ -26,10 +28,13 @@ class Load:
         hotplug: bool = False,
         drains: bool = True,
         shown: bool = True,
+        migratetypes: tuple[int, ...] = (MIGRATE_MOVABLE,),
     ) -> None:
         self.kernel, self.rng = kernel, random.Random(seed)
         self.interrupts, self.hotplug, self.drains, self.shown = interrupts, hotplug, drains, shown
+        self.migratetypes = migratetypes
         self.held: dict[int, int] = {}
+        self.bulk_waits = True
         kernel.migrate = self.migrate
         kernel.prompt = shown
 
@@ -73,9 +78,14 @@ class Load:
             choice = rng.random()
             if choice < 0.5:
                 order = rng.choice(ORDERS)
-                page = task.alloc(order)
+                page = task.alloc(order, *self.type_and_flags())
                 if page != NIL:
                     self.held[page] = order
+            elif choice < 0.55 and len(self.migratetypes) > 1 and not task.context:
+                task.patient = self.bulk_waits
+                pages = task.alloc_bulk(rng.randrange(2, 12), rng.choice(self.migratetypes))
+                task.patient = False
+                self.held |= dict.fromkeys(pages, 0)
             elif choice < 0.75:
                 for page in self.some(1):
                     self.free(task, [page])
@@ -85,6 +95,12 @@ class Load:
                 task.drain_all()
             else:
                 task.elsewhere()
+
+    def type_and_flags(self) -> tuple[int, int]:
+        """Of an allocation: it may have been told not to mix migratetypes in a pageblock."""
+        if len(self.migratetypes) == 1:
+            return self.migratetypes[0], 0
+        return self.rng.choice(self.migratetypes), self.rng.choice((0, ALLOC_NOFRAGMENT))
 
     def free(self, task: Task, pages: list[int]) -> None:
         """Free a page, or a list.  Never past a pcplist that is locked: the trace does not show when that is done."""

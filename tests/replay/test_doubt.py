@@ -15,9 +15,10 @@ import pytest
 
 from pagelab.linux.state import pcp
 from pagelab.replay import expect, hotplug_steps, late_steps, steps
-from tests.replay.kernel import START_PFN, Kernel
+from tests.replay.kernel import Kernel
+from tests.replay.machine_files import ALL_PROBES, START_PFN
 from tests.replay.machines import in_cpython, mutant, natively
-from tests.replay.test_schedule_rules import alloc, drain, fill, free, hold, look, run
+from tests.replay.test_schedule_rules import alloc, drain, fill, free, hold, is_exact, look, run
 
 pytestmark = pytest.mark.usefixtures("programs")
 
@@ -100,6 +101,21 @@ def test_what_the_trace_leaves_open_is_unknown(
     assert not result.fault
     assert set(result.unknown_reasons) == {MOMENT}
     assert in_cpython(path, steps=mutant(module, old, new))[2] >= 0, "without the doubt it would be a miss"
+
+
+@pytest.mark.parametrize("schedule", [schedule for schedule, *_ in SCHEDULES], ids=lambda one: one.__name__)
+def test_a_probe_at_the_free_list_leaves_nothing_open(schedule: Schedule, tmp_path: Path) -> None:
+    result = natively(run(then_look(schedule), tmp_path, ALL_PROBES))
+    assert result.exact, (result.unknown_reasons, result.fault, result.first_divergence)
+
+
+@pytest.mark.parametrize("schedule", [between, locked_pcplist, two_at_once], ids=lambda one: one.__name__)
+def test_the_page_is_free_where_that_probe_has_it(schedule: Schedule, tmp_path: Path) -> None:
+    path = run(then_look(schedule), tmp_path, ALL_PROBES)
+    lost = mutant(
+        late_steps, "    free_one_page(cpu, page, order, migratetype, FPI_NONE)\n\n\ndef push", "    pass\n\n\ndef push"
+    )
+    assert not is_exact(path, lost)
 
 
 def settled(kernel: Kernel) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.replay.kernel import Kernel
+from tests.replay.machine_files import ALL_PROBES, PROBES
 from tests.replay.machines import in_cpython, natively, scores_of
 from tests.replay.schedules import Load
 from tests.replay.test_doubt import MOMENT
@@ -16,8 +17,10 @@ from tests.replay.test_schedule_rules import drain
 pytestmark = pytest.mark.usefixtures("programs")
 
 
-def capture_of(seed: int, directory: Path, *, cpus: int, breakpoints: bool, shown: bool) -> Path:
-    with Kernel(cpus, breakpoints=breakpoints) as kernel:
+def capture_of(
+    seed: int, directory: Path, *, cpus: int, breakpoints: bool, shown: bool, probes: frozenset[str] = PROBES
+) -> Path:
+    with Kernel(cpus, breakpoints=breakpoints, probes=probes) as kernel:
         kernel.online()
         kernel.run(0, lambda t: t.free(t.alloc(3)))  # each probe is seen at least once
         kernel.run(0, drain)
@@ -46,3 +49,12 @@ def test_where_it_does_not_nothing_is_missed(seed: int, tmp_path: Path) -> None:
     assert not result.fault
     assert set(result.unknown_reasons) <= {MOMENT}
     assert all(score.missed == 0 for score in result.scores.values())
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_with_a_probe_at_the_free_list_it_always_does(seed: int, tmp_path: Path) -> None:
+    path = capture_of(seed, tmp_path, cpus=3, breakpoints=bool(seed & 4), shown=False, probes=ALL_PROBES)
+    result = natively(path)
+    assert result.exact, (result.unknown_reasons, result.fault, result.first_divergence)
+    if seed < 2:
+        assert in_cpython(path)[0] == scores_of(result)

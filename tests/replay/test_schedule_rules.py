@@ -11,11 +11,15 @@ from types import ModuleType
 import pytest
 
 from pagelab.linux.state import pcp, zone
-from pagelab.replay import hotplug_steps, late_steps, steps
-from tests.replay.kernel import PAGES, Kernel, Task
+from pagelab.replay import alloc_steps, hotplug_steps, late_steps, steps
+from tests.replay.kernel import Kernel, Task
+from tests.replay.machine_files import PAGES, PROBES
 from tests.replay.machines import in_cpython, mutant, natively, scores_of
 
 pytestmark = pytest.mark.usefixtures("programs")
+
+
+Schedule = Callable[[Kernel], None]
 
 
 @dataclass(frozen=True)
@@ -31,16 +35,20 @@ class Rule:
 RULES: list[Rule] = []
 
 
-def needs(
-    old: str, new: str, module: ModuleType = steps
-) -> Callable[[Callable[[Kernel], None]], Callable[[Kernel], None]]:
-    """Declare what a schedule is lost without."""
+def rules_of(rules: list[Rule]) -> Callable[..., Callable[[Schedule], Schedule]]:
+    """A decorator that declares what a schedule is lost without."""
 
-    def declare(schedule: Callable[[Kernel], None]) -> Callable[[Kernel], None]:
-        RULES.append(Rule(schedule, module, old, new))
-        return schedule
+    def needs(old: str, new: str, module: ModuleType = steps) -> Callable[[Schedule], Schedule]:
+        def declare(schedule: Schedule) -> Schedule:
+            rules.append(Rule(schedule, module, old, new))
+            return schedule
 
-    return declare
+        return declare
+
+    return needs
+
+
+needs = rules_of(RULES)
 
 
 def hold(kernel: Kernel, cpu: int, count: int, order: int = 0) -> list[int]:
@@ -310,21 +318,21 @@ def interrupt_frees_while_a_refill_waits(kernel: Kernel) -> None:
 # ---- whose page is it
 
 
-@needs("        if page == NIL and other != cpu:\n", "        if False:\n")
+@needs("        if page == NIL and other != cpu:\n", "        if False:\n", alloc_steps)
 def task_moves_before_its_page_is_logged(kernel: Kernel) -> None:
     task = kernel.task(0, alloc()).to("mm_page_alloc")
     task.cpu = 1
     task.finish()
 
 
-@needs("pending[cpu, k].pid == event[i].pid and ", "")
+@needs("pending[cpu, k].pid == event[i].pid and ", "", alloc_steps)
 def other_task_runs_before_the_page_is_logged(kernel: Kernel) -> None:
     task = kernel.task(0, alloc()).to("mm_page_alloc")
     kernel.run(0, alloc())
     task.finish()
 
 
-@needs("        finish_empty_hold(i, cpu)\n", "        pass\n")
+@needs("context_of(i):\n        finish_empty_hold(i, cpu)\n", "context_of(i):\n        pass\n")
 def refill_finds_nothing(kernel: Kernel) -> None:
     pages = hold(kernel, 0, 1)
     large = hold(kernel, 1, PAGES // 1024 - 1, 10)
@@ -340,9 +348,9 @@ def refill_finds_nothing(kernel: Kernel) -> None:
     look(kernel)
 
 
-def run(schedule: Callable[[Kernel], None], directory: Path) -> Path:
+def run(schedule: Schedule, directory: Path, probes: frozenset[str] = PROBES) -> Path:
     """The capture of a schedule."""
-    with Kernel() as kernel:
+    with Kernel(probes=probes) as kernel:
         kernel.online()
         kernel.run(0, lambda t: t.free(t.alloc(3)))  # each probe is seen at least once
         kernel.run(0, drain)

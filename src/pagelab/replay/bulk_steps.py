@@ -1,24 +1,28 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Follow __alloc_pages_bulk(), which takes pages from a pcplist and announces none of them.
 
-How many it took is what it returns (columns of the replay: :mod:`pagelab.replay.zone`); which, only the model says, and
-it is held to it when they are freed.
+A probe may show each of them; then they are followed like any other allocation.  Otherwise: how many it took is what it
+returns (columns of the replay: :mod:`pagelab.replay.zone`); which, only the model says, and it is held to it when they
+are freed.
 """
 
 from __future__ import annotations
 
+from pagelab.capture.events import Kind
 from pagelab.lang.declare import NIL
 from pagelab.linux.highatomic import highatomic
 from pagelab.linux.page_alloc import prep_new_page
 from pagelab.linux.pcp import __rmqueue_pcplist, order_to_pindex
 from pagelab.linux.state import machine, mem_map, pcp_list, zone
-from pagelab.replay.context import context_of
+from pagelab.replay.context import after_zone_lock, context_of
 from pagelab.replay.expect import doubt, give_up
 from pagelab.replay.fallback_steps import alloc_flags_of_hold
-from pagelab.replay.tables import REASON_BULK, bulk, capture, cpu_replay, event
+from pagelab.replay.tables import REASON_BULK, bulk, capture, cpu_replay, event, verdict
 
-#: How far off the watermark check may be, by CPU: what it has not added to NR_FREE_PAGES yet.
-STAT_THRESHOLD = 125
+#: Whether the watermark lets a bulk allocation use the zone.
+NO = 0
+YES = 1
+MAYBE = 2
 
 
 def same_task(i: int, j: int) -> bool:
@@ -26,11 +30,34 @@ def same_task(i: int, j: int) -> bool:
     return event[i].pid == event[j].pid and context_of(i) == context_of(j)
 
 
-def zone_is_full_enough(nr_pages: int) -> bool:
-    """Whether the zone is for certain above the low watermark, boosted or not, so that a bulk allocation uses it."""
-    boost = max(machine.pageblock_nr_pages, zone.watermark_high * 3 // 2)
-    least = zone.watermark_low + boost + nr_pages + STAT_THRESHOLD * machine.nr_cpus
-    return zone.free_pages - highatomic.nr_reserved_highatomic > least
+def fls(word: int) -> int:
+    """Number of the highest bit that is set, counted from 1; 0 for 0."""
+    bit = 0
+    while word >> bit != 0:
+        bit += 1
+    return bit
+
+
+def stat_threshold() -> int:
+    """calculate_normal_threshold(): how many pages a CPU may not have added to NR_FREE_PAGES yet."""
+    chunks_of_128m = zone.managed_pages >> (27 - machine.page_shift)
+    return min(2 * fls(machine.nr_cpus) * (1 + fls(chunks_of_128m)), 125)
+
+
+def is_above_watermark(nr_pages: int) -> int:
+    """zone_watermark_fast() of a bulk allocation: YES, NO or MAYBE.
+
+    It sees NR_FREE_PAGES without what the CPUs have not added yet.  The low watermark is boosted after fallbacks, up to
+    half as much again as the high one, and nothing shows how soon kswapd takes that back.
+    """
+    off = stat_threshold() * machine.nr_cpus
+    above = zone.free_pages - highatomic.nr_reserved_highatomic - zone.watermark_low - nr_pages
+    boost = 0
+    if verdict.boosted:
+        boost = max(machine.pageblock_nr_pages, zone.watermark_high * 3 // 2)
+    if above > boost + off:
+        return YES
+    return NO if above <= -off else MAYBE
 
 
 def start_bulk(i: int) -> None:
@@ -39,6 +66,7 @@ def start_bulk(i: int) -> None:
         if bulk[k].event == NIL:
             bulk[k].event = i
             bulk[k].left = event[i].arg
+            bulk[k].above = is_above_watermark(event[i].arg)
             return
     assert False, "more bulk allocations under way than there is room for"  # noqa: B011, PT015 (a model fault)
 
@@ -89,8 +117,18 @@ def take_one(k: int, cpu: int, flags: int, in_doubt: bool) -> None:
             doubt(page)
 
 
+def is_for_bulk_page(i: int) -> bool:
+    """Whether the first page of the refill of event ``i`` goes to a bulk allocation, as a probe shows."""
+    following = after_zone_lock(i)
+    return following != NIL and event[following].kind == Kind.ALLOC_PAGES_BULK_PAGE
+
+
 def bulk_before_refill(i: int, cpu: int) -> None:
     """Event ``i`` enters rmqueue_bulk(): if a bulk allocation needs it, that has taken all that was on the pcplist."""
+    if capture.probe_alloc_pages_bulk_page:
+        if is_for_bulk_page(i):
+            cpu_replay[cpu].hold_bulk = 0
+        return
     k = bulk_of(i)
     if k != NIL and event[i].order == 0:
         take_listed(k, cpu, is_disturbed(k, i, cpu))
@@ -123,9 +161,10 @@ def finish_bulk(i: int, cpu: int) -> None:
     left = bulk[k].left
     refilled = left < event[entry].arg
     if has_listed(cpu, event[entry].migratetype, left):
-        if refilled or left == 0 or zone_is_full_enough(left):
+        above = is_above_watermark(left)
+        if refilled or left == 0 or (above == YES and bulk[k].above == YES):
             take_listed(k, cpu, is_disturbed(k, i, cpu))
-        else:
+        elif above != NO or bulk[k].above != NO:
             give_up(REASON_BULK)
     elif refilled:
         give_up(REASON_BULK)  # otherwise it was another zone: from this one there would have been a refill

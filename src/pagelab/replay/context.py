@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from pagelab.capture.events import CONTEXT_HARDIRQ, CONTEXT_NMI, CONTEXT_SOFTIRQ
+from pagelab.capture.events import CONTEXT_HARDIRQ, CONTEXT_NMI, CONTEXT_SOFTIRQ, Kind
 from pagelab.lang.declare import NIL
 from pagelab.replay.tables import event
 
@@ -30,4 +30,17 @@ def next_by_task(i: int) -> int:
     following = next_in_context(i, context)
     while following != NIL and event[following].pid != event[i].pid:
         following = next_in_context(following, context)
+    return following
+
+
+def after_zone_lock(i: int) -> int:
+    """The next event of the same CPU by the same task that is not about taking pages under zone->lock; NIL if none."""
+    following = next_by_task(i)
+    while following != NIL and event[following].kind in (
+        Kind.MM_PAGE_ALLOC_ZONE_LOCKED,
+        Kind.MM_PAGE_ALLOC_EXTFRAG,
+        Kind.MOVE_FREEPAGES_BLOCK,
+        Kind.MOVE_FREEPAGES_BLOCK_DONE,
+    ):
+        following = next_by_task(following)
     return following

@@ -15,7 +15,7 @@ from pagelab.linux.features import features
 from pagelab.linux.migratetype import MIGRATE_ISOLATE, MIGRATE_MOVABLE
 from pagelab.linux.state import ALLOCATED, get_pageblock_migratetype, machine, mem_map, set_pageblock_migratetype
 from pagelab.replay.expect import expect
-from pagelab.replay.tables import cpu_replay, event, hotplug
+from pagelab.replay.tables import cpu_replay, event, hotplug, verdict
 
 # event[i].arg of mm_page_alloc_extfrag: capture.wanted.PACKED_FIELDS.
 MIGRATETYPE_BIT = 8
@@ -110,5 +110,7 @@ def on_extfrag(
             change_ownership = event[shown].arg >> CHANGED_BIT
             old_type = cpu_replay[cpu].stolen_type
             set_pageblock_migratetype(page, alloc_migratetype if change_ownership != 0 else old_type)
+    if fallback_order < machine.pageblock_order:
+        verdict.boosted = True
     value = fallback_order | fallback_migratetype << MIGRATETYPE_BIT | change_ownership << CHANGED_BIT
     expect(cpu, Kind.MM_PAGE_ALLOC_EXTFRAG, page, alloc_order, alloc_migratetype, value)

@@ -1,20 +1,30 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Follow frees that go past the pcplists: the trace shows that they were announced, and no more.
+"""Follow frees that go past the pcplists.
 
-When they get to the free lists is inferred from what their CPU shows next; a page is in doubt as long as that is open.
+A probe may tell when they get to the free lists.  Otherwise the trace shows that they were announced, and no more: when
+they get to the free lists is inferred from what their CPU shows next; a page is in doubt as long as that is open.
 """
 
 from __future__ import annotations
 
 from pagelab.capture.events import Kind
 from pagelab.lang.declare import NIL
-from pagelab.linux.buddy import FPI_NONE
+from pagelab.linux.buddy import FPI_NONE, FPI_TO_TAIL
 from pagelab.linux.migratetype import MIGRATE_ISOLATE
 from pagelab.linux.pcp import free_one_page
-from pagelab.linux.state import get_pageblock_migratetype, mem_map
+from pagelab.linux.state import IN_FLIGHT, get_pageblock_migratetype, mem_map, zone
 from pagelab.replay.context import context_of
-from pagelab.replay.expect import believe, doubt
-from pagelab.replay.tables import NOTE_COMMIT, capture, cpu_replay, event, late, verdict
+from pagelab.replay.expect import believe, diverge, doubt, give_up
+from pagelab.replay.tables import (
+    NOTE_COMMIT,
+    REASON_MOMENT,
+    SCORE_FREE,
+    capture,
+    cpu_replay,
+    event,
+    late,
+    verdict,
+)
 
 
 def settle_direct(i: int, cpu: int) -> None:
@@ -27,10 +37,29 @@ def settle_direct(i: int, cpu: int) -> None:
             believe(page)
 
 
+def step_free_one_page(i: int, cpu: int) -> None:
+    """A page whose free was announced gets to the free lists, past the pcplists, under zone->lock."""
+    if event[i].arg & FPI_TO_TAIL:
+        return  # memory that comes online
+    page = event[i].page
+    order = event[i].order
+    migratetype = event[i].migratetype
+    here = get_pageblock_migratetype(page)
+    as_read = here if zone.nr_isolate_pageblock != 0 else mem_map[page].index
+    # The type may have been read after the announcement.
+    if mem_map[page].state != IN_FLIGHT or migratetype not in (as_read, here):
+        diverge(i, SCORE_FREE, Kind.FREE_ONE_PAGE, page, mem_map[page].compound_order, as_read, mem_map[page].state)
+        return
+    verdict.zone_events += 1
+    free_one_page(cpu, page, order, migratetype, FPI_NONE)
+
+
 def push_late(i: int, cpu: int) -> None:
     """The page of event ``i`` goes to the free lists when its turn comes."""
     end = cpu_replay[cpu].late_end
-    assert end - cpu_replay[cpu].late_first < capture.late_size, "more frees past the pcplists than there is room for"
+    if end - cpu_replay[cpu].late_first == capture.late_size:
+        give_up(REASON_MOMENT)
+        return
     slot = end & (capture.late_size - 1)
     late[cpu, slot].page = event[i].page
     late[cpu, slot].event = i

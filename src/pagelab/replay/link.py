@@ -39,8 +39,13 @@ def link_events(count: int) -> None:
                     elif event[j].note == NOTE_NONE:
                         event[j].note = NOTE_COMMIT
                     event[i].arg = j
+                    if kind == Kind.FREE_UNREF_PAGE_COMMIT:
+                        event[i].context = event[j].context  # that of a probe by breakpoint hides a hardirq
                     if kind == Kind.FREE_UNREF_PAGE_COMMIT or not capture.probe_free_unref_page_commit:
                         last_free[page].event = NIL
+            elif kind == Kind.FREE_ONE_PAGE and last_free[page].event != NIL:
+                event[i].context = event[last_free[page].event].context
+                last_free[page].event = NIL
         cpu = event[i].cpu
         before = cpu_replay[cpu].last
         if before != NIL:
@@ -57,9 +62,9 @@ def skip(i: int) -> None:
         count_unknown(SCORE_ISOLATE)
     elif event[i].page == NIL:
         pass  # of another zone
-    elif kind == Kind.MM_PAGE_ALLOC:
+    elif kind in (Kind.MM_PAGE_ALLOC, Kind.ALLOC_PAGES_BULK_PAGE):
         count_unknown(SCORE_ALLOC)
-    elif kind == Kind.MM_PAGE_ALLOC_ZONE_LOCKED:
+    elif kind in (Kind.MM_PAGE_ALLOC_ZONE_LOCKED, Kind.ISOLATE_FREE_PAGE):
         count_unknown(SCORE_REFILL)
     elif kind == Kind.MM_PAGE_PCPU_DRAIN:
         count_unknown(SCORE_DRAIN)

@@ -14,12 +14,14 @@ SCORED = ("alloc", "refill", "drain", "free", "isolate", "pageset", "fallback")
 REASONS = {
     tables.REASON_LOST: "events were lost before it, so the lists are not known any more",
     tables.REASON_DIVERGED: "it comes after the first divergence",
-    tables.REASON_RECLAIM: "kswapd was at work, which lowers pcp->high unseen",
+    tables.REASON_RECLAIM: "kswapd was at work, and the trace does not tell if it had lowered the limit of pcplists",
     tables.REASON_UNMODELLED: "the kernel did something before it that no design models yet",
     tables.REASON_DRAIN: "a pcplist was drained before it, and no probe told whose",
     tables.REASON_START: "the zone was not empty when the trace began",
     tables.REASON_MOMENT: "a page was freed past the pcplists before it, and the trace does not show when",
     tables.REASON_BULK: "pages were allocated in bulk before it, and the trace does not tell which",
+    tables.REASON_COMPACTION: "compaction took free pages before it, and the trace does not tell which",
+    tables.REASON_INTERRUPT: "an interrupt came before it, and the trace does not tell if the page was taken by then",
     tables.REASON_FAULT: "the model stopped with a fault before it",
 }
 

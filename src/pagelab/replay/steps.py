@@ -21,12 +21,11 @@ from pagelab.linux.migratetype import (
     MIGRATE_PCPTYPES,
     MIGRATE_UNMOVABLE,
 )
-from pagelab.linux.page_alloc import prep_new_page, rmqueue_buddy, split_page
+from pagelab.linux.page_alloc import rmqueue_buddy, split_page
 from pagelab.linux.pcp import (
     free_one_page,
     free_unref_page_commit,
     free_unref_page_prepare,
-    order_to_pindex,
     pcp_allowed_order,
     rmqueue_pcplist,
 )
@@ -35,11 +34,19 @@ from pagelab.linux.state import (
     ALLOCATED,
     IN_FLIGHT,
     OFFLINE,
-    ON_PCPLIST,
     machine,
     mem_map,
     pcp,
-    pcp_list,
+    zone,
+)
+from pagelab.replay.alloc_steps import (
+    may_be_behind_bulk,
+    may_take_silently,
+    pcplist_is_empty,
+    push_pending,
+    step_alloc,
+    step_take,
+    take_from_pcplist,
 )
 from pagelab.replay.bulk_steps import (
     bulk_before_refill,
@@ -47,7 +54,8 @@ from pagelab.replay.bulk_steps import (
     finish_bulk,
     start_bulk,
 )
-from pagelab.replay.context import context_of, next_in_context
+from pagelab.replay.compaction_steps import step_isolate_free_page
+from pagelab.replay.context import after_zone_lock, context_of, next_in_context
 from pagelab.replay.expect import believe, check_expected, count_exact, count_unknown, diverge, doubt, give_up, waits
 from pagelab.replay.fallback_steps import alloc_flags_of_hold, is_isolation, taken_over_by
 from pagelab.replay.hotplug_steps import step_hotplug, step_online_free
@@ -65,8 +73,10 @@ from pagelab.replay.late_steps import (
     is_past_late,
     push_late,
     settle_direct,
+    step_free_one_page,
 )
 from pagelab.replay.link import skip
+from pagelab.replay.reclaim_steps import is_limited
 from pagelab.replay.tables import (
     HOLD_COMMIT,
     HOLD_DRAIN,
@@ -75,19 +85,20 @@ from pagelab.replay.tables import (
     HOLD_REFILL,
     NOTE_NONE,
     REASON_BULK,
+    REASON_COMPACTION,
     REASON_DRAIN,
     REASON_LOST,
     REASON_NONE,
     REASON_RECLAIM,
     REASON_UNMODELLED,
-    SCORE_ALLOC,
     SCORE_DRAIN,
     SCORE_FREE,
+    SCORE_REFILL,
     capture,
     cpu_replay,
     event,
+    expected,
     hotplug,
-    pending,
     verdict,
 )
 from pagelab.replay.tuned_steps import (
@@ -115,6 +126,7 @@ def step(i: int) -> None:
     """Follow one event."""
     kind = event[i].kind
     cpu = event[i].cpu
+    cpu_replay[cpu].before = cpu_replay[cpu].last
     cpu_replay[cpu].last = i
     verdict.current = i
     free_after_interrupts(i, cpu)
@@ -162,6 +174,14 @@ def step(i: int) -> None:
         step_commit(i, cpu)
     elif kind == Kind.DECAY_PCP_HIGH:
         begin_decay(cpu)
+    elif kind == Kind.FREE_ONE_PAGE:
+        step_free_one_page(i, cpu)
+    elif kind == Kind.ISOLATE_FREE_PAGE:
+        step_isolate_free_page(i, cpu)
+    elif kind == Kind.RMQUEUE_PCPLIST_PAGE:
+        step_take(i, cpu)
+    elif kind == Kind.ALLOC_PAGES_BULK_PAGE:
+        step_alloc(i, cpu)
     elif kind == Kind.ALLOC_PAGES_BULK:
         start_bulk(i)
     elif kind == Kind.ALLOC_PAGES_BULK_DONE:
@@ -176,7 +196,13 @@ def step(i: int) -> None:
     elif kind == Kind.LOST:
         give_up(REASON_LOST)
     elif kind == Kind.WAKE_KSWAPD:
-        give_up(REASON_RECLAIM)
+        verdict.kswapd = True
+        if not capture.probe_free_pcppages_bulk:
+            give_up(REASON_RECLAIM)
+    elif kind == Kind.KSWAPD_SLEEP:
+        verdict.kswapd = False
+    elif kind == Kind.COMPACTION:
+        give_up(REASON_COMPACTION)
     else:
         step_hotplug(i, cpu, kind)
 
@@ -193,6 +219,7 @@ def begin_hold(i: int, cpu: int, hold: int) -> None:
     cpu_replay[cpu].hold_asked = event[i].arg if hold != HOLD_COMMIT else NIL
     cpu_replay[cpu].hold_order = event[i].order
     cpu_replay[cpu].hold_migratetype = event[i].migratetype
+    cpu_replay[cpu].hold_zone_events = verdict.zone_events
     if not trylock(pcp[cpu].lock):
         give_up(REASON_UNMODELLED)
 
@@ -214,13 +241,16 @@ def run_hold(i: int, cpu: int) -> None:
     set_as_read(cpu, hold)
     if hold == HOLD_REFILL:
         asked = cpu_replay[cpu].hold_asked
-        if cpu_replay[cpu].hold_bulk != NIL:
+        if cpu_replay[cpu].hold_bulk != NIL and not capture.probe_alloc_pages_bulk_page:
             bulk_refill(i, cpu, asked)
         else:
             refill(i, cpu, order, cpu_replay[cpu].hold_migratetype, asked)
     else:
         page = cpu_replay[cpu].hold_page
+        if verdict.kswapd:
+            zone.reclaim_active = is_limited(cpu, order, cpu_replay[cpu].hold_asked)
         free_unref_page_commit(cpu, page, pcp_migratetype(page), order, FPI_NONE)
+        zone.reclaim_active = False
     pcp[cpu].high = high
     pcp[cpu].batch = batch
 
@@ -244,59 +274,36 @@ def set_as_read(cpu: int, hold: int) -> None:
 
 
 def finish_empty_hold(i: int, cpu: int) -> None:
-    """zone->lock came and went without an event: the model must have found nothing to do either."""
+    """zone->lock came and went without an event: the model must have found nothing to do either.
+
+    Unless others have changed the free lists meanwhile: what a refill finds now, it may not have found then.
+    """
+    if cpu_replay[cpu].hold == HOLD_REFILL and cpu_replay[cpu].hold_zone_events != verdict.zone_events:
+        cpu_replay[cpu].hold = HOLD_NONE
+        cpu_replay[cpu].hold_bulk = NIL
+        pcp[cpu].free_factor >>= 1
+        unlock(pcp[cpu].lock)
+        return
     run_hold(i, cpu)
     if waits(cpu):
-        check_expected(i)
+        page = expected[cpu, cpu_replay[cpu].popped & (capture.expected_size - 1)].page
+        diverge(i, SCORE_REFILL, Kind.MM_PAGE_ALLOC_ZONE_LOCKED, page, NIL, NIL, 0)
 
 
 # ---- allocate
-
-
-def push_pending(i: int, cpu: int, page: int, order: int, migratetype: int) -> None:
-    """A page left the lists on behalf of the task of event ``i``; mm_page_alloc comes when it is prepared."""
-    for k in range(capture.pending_size):
-        if pending[cpu, k].page == NIL:
-            pending[cpu, k].page = page
-            pending[cpu, k].pid = event[i].pid
-            pending[cpu, k].context = context_of(i)
-            pending[cpu, k].order = order
-            pending[cpu, k].migratetype = migratetype
-            cpu_replay[cpu].pending += 1
-            return
-    assert False, "more allocations under way on one CPU than there is room for"  # noqa: B011, PT015 (a model fault)
-
-
-def pop_pending(i: int, cpu: int) -> int:
-    """The page that was taken for the allocation of event ``i``, or NIL if none was yet."""
-    if cpu_replay[cpu].pending == 0:
-        return NIL
-    context = context_of(i)
-    for k in range(capture.pending_size):
-        page = pending[cpu, k].page
-        same_task = pending[cpu, k].pid == event[i].pid and pending[cpu, k].context == context
-        if page != NIL and same_task and pending[cpu, k].order == event[i].order:
-            pending[cpu, k].page = NIL
-            cpu_replay[cpu].pending -= 1
-            return page
-    return NIL
-
-
-def pcplist_is_empty(cpu: int, order: int, migratetype: int) -> bool:
-    """Whether the model has nothing on the pcplist that serves such an allocation."""
-    return pcp_list[cpu, order_to_pindex(migratetype, order)].head == NIL
 
 
 def refill(i: int, cpu: int, order: int, migratetype: int, asked: int) -> None:
     """A pcplist is empty: fill it and take the first page."""
     if pcplist_is_empty(cpu, order, migratetype):
         flags = alloc_flags_of_hold(i, asked)
+        in_bulk = cpu_replay[cpu].hold_bulk != NIL
         if features.high_auto_tuning:
             page = refill_tuned(i, cpu, order, migratetype, flags)
         else:
             batch = pcp[cpu].batch
             pcp[cpu].batch = batch_as_read(i, cpu)
-            page = rmqueue_pcplist(cpu, order, migratetype, flags)
+            page = take_from_pcplist(cpu, order, migratetype, flags, in_bulk)
             pcp[cpu].batch = batch
         if page != NIL:
             push_pending(i, cpu, page, order, migratetype)
@@ -314,6 +321,8 @@ def step_zone_locked(i: int, cpu: int) -> None:
 def take(i: int, cpu: int, order: int, migratetype: int) -> None:
     """Event ``i`` is the first of what a CPU does under zone->lock to get pages of an order and a migratetype."""
     note_below_high(order)
+    if cpu_replay[cpu].hold == HOLD_REFILL and is_past_refill(i, cpu):
+        finish_empty_hold(i, cpu)
     if cpu_replay[cpu].hold == HOLD_REFILL and not is_by_softirq_on_hold(i, cpu):
         run_hold(i, cpu)
     elif (
@@ -342,6 +351,14 @@ def may_be_refill(i: int, cpu: int, order: int) -> bool:
     return True
 
 
+def is_past_refill(i: int, cpu: int) -> bool:
+    """Whether event ``i`` takes a page past a pcplist whose refill found nothing: then no page leaves the pcplist."""
+    if not capture.probe_rmqueue_pcplist_page or context_of(i) != cpu_replay[cpu].hold_context:
+        return False
+    following = after_zone_lock(i)
+    return following == NIL or event[following].kind not in (Kind.RMQUEUE_PCPLIST_PAGE, Kind.ALLOC_PAGES_BULK_PAGE)
+
+
 def step_fallback(i: int, cpu: int) -> None:
     """Free pages are put on the lists of another migratetype, or a pageblock is reserved or given back."""
     if not waits(cpu):
@@ -358,44 +375,6 @@ def step_fallback(i: int, cpu: int) -> None:
 def is_by_softirq_on_hold(i: int, cpu: int) -> bool:
     """Whether a softirq came upon the hold.  (A hardirq cannot be told: probes by breakpoint do not show theirs.)"""
     return (context_of(i) ^ cpu_replay[cpu].hold_context) & CONTEXT_SOFTIRQ != 0
-
-
-def step_alloc(i: int, cpu: int) -> None:
-    """An allocation is done.  Without a page taken under zone->lock it came from a pcplist."""
-    order = event[i].order
-    migratetype = event[i].migratetype
-    page = pop_pending(i, cpu)
-    for other in range(machine.nr_cpus):
-        # The task may have moved to another CPU meanwhile.
-        if page == NIL and other != cpu:
-            page = pop_pending(i, other)
-    if page == NIL and pcp_allowed_order(order) and not pcplist_is_empty(cpu, order, migratetype):
-        page = rmqueue_pcplist(cpu, order, migratetype, 0)
-    if page != event[i].page and may_be_behind_bulk(i, order):
-        give_up(REASON_BULK)
-        count_unknown(SCORE_ALLOC)
-        return
-    if page == NIL or page != event[i].page:
-        diverge(i, SCORE_ALLOC, Kind.MM_PAGE_ALLOC, page, order, migratetype, 0)
-        return
-    prep_new_page(page, migratetype)
-    count_exact(SCORE_ALLOC)
-
-
-def may_take_silently() -> bool:
-    """Whether pages may leave a pcplist without any event."""
-    # Since Linux kernel commit 387ba26fb1cb ("mm/page_alloc: add a bulk page allocator") (in v5.13)
-    if not features.alloc_pages_bulk:
-        return False
-    return not machine.zone_movable and not capture.probe_alloc_pages_bulk
-
-
-def may_be_behind_bulk(i: int, order: int) -> bool:
-    """Whether pages that went silently can be why an allocation got another page: only if no probe tells of those."""
-    if order != 0 or not may_take_silently():
-        return False
-    page = event[i].page
-    return mem_map[page].state == ON_PCPLIST and mem_map[page].compound_order == 0
 
 
 # ---- free
@@ -427,13 +406,17 @@ def step_free(i: int, cpu: int) -> None:
         count_exact(SCORE_FREE)
         return
     split_allocation(page, order)
+    if may_be_behind_bulk(i, order):
+        give_up(REASON_BULK)
+        count_unknown(SCORE_FREE)
+        return
     if mem_map[page].state != ALLOCATED or mem_map[page].compound_order != order:
         diverge(i, SCORE_FREE, Kind.MM_PAGE_FREE, page, mem_map[page].compound_order, NIL, mem_map[page].state)
         return
     count_exact(SCORE_FREE)
     believe(page)
     free_unref_page_prepare(cpu, page, order)
-    if event[i].note != NOTE_NONE:
+    if event[i].note != NOTE_NONE or capture.probe_free_one_page:
         return
     migratetype = mem_map[page].index
     if capture.probe_split_large_buddy:
@@ -533,6 +516,8 @@ def step_bulk(i: int, cpu: int) -> None:
         owner = cpu_replay[cpu].draining
         if owner != cpu:
             take_early(owner)
+            if cpu_replay[owner].hold == HOLD_REFILL:
+                finish_empty_hold(i, owner)  # its pcp->lock has been given back
         if trylock(pcp[owner].lock):
             cpu_replay[cpu].drain_waits = True
         else:
@@ -583,6 +568,8 @@ def take_early(owner: int) -> None:
         return
     if following == NIL or event[following].kind != Kind.MM_PAGE_ALLOC or cpu_replay[owner].pending != 0:
         return
+    if capture.probe_rmqueue_pcplist_page:
+        return  # a probe has told if it was
     order = event[following].order
     migratetype = event[following].migratetype
     if pcp_allowed_order(order) and not pcplist_is_empty(owner, order, migratetype):

@@ -14,6 +14,7 @@ class Capture(Constants):
     #: Whether the capture marks the entry of these functions; without them the replay infers from what follows.
     probe_rmqueue_bulk: bool = False
     probe_free_unref_page_commit: bool = False
+    probe_free_pcppages_bulk: bool = False
     probe_zone_set_pageset: bool = False
     probe_online_pages: bool = False
     probe_move_freepages_block: bool = False
@@ -21,6 +22,12 @@ class Capture(Constants):
     probe_free_pages_counted: bool = False
     probe_zone_pcp_update: bool = False
     probe_split_large_buddy: bool = False
+    #: Whether it shows each page that goes past the pcplists to the free lists, that is taken from a pcplist by a bulk
+    #: allocation or another one, and that compaction takes from the free lists.
+    probe_free_one_page: bool = False
+    probe_alloc_pages_bulk_page: bool = False
+    probe_rmqueue_pcplist_page: bool = False
+    probe_isolate_free_page: bool = False
     #: Whether a task in the kernel can be scheduled away anywhere.
     preemptible: bool = False
     #: Without that probe: pages that come online together.  A memory block of x86-64 with less than 64 GiB: 128 MiB.
@@ -67,7 +74,9 @@ REASON_START = 7
 REASON_FAULT = 8
 REASON_MOMENT = 9
 REASON_BULK = 10
-REASONS = 11
+REASON_COMPACTION = 11
+REASON_INTERRUPT = 12
+REASONS = 13
 
 
 class Event:
@@ -119,6 +128,7 @@ class CpuReplay:
     hold_high: i32 = 0  # pcp->high and pcp->batch when it began
     hold_batch: i32 = 1
     hold_asked: i64 = NIL  # pages that the kernel asked for or gives back there, as a probe tells
+    hold_zone_events: i64 = 0  # verdict.zone_events when it began
     draining: i16 = NIL  # CPU whose pcplists drain_pages_zone() empties from here
     draining_pid: i32 = 0
     draining_context: i8 = 0
@@ -138,6 +148,7 @@ class CpuReplay:
     late_first: i32 = 0  # number of the oldest in late[cpu]
     late_end: i32 = 0  # number after that of the newest
     last: i32 = NIL  # newest event of this CPU
+    before: i32 = NIL  # the one before that
     directs: i8 = 0  # pages in direct[cpu]
 
 
@@ -165,6 +176,7 @@ class Bulk:
 
     event: i32 = NIL  # its entry
     left: i32 = 0  # pages that it has still to take
+    above: i8 = 0  # whether the zone was above its watermark when it began
 
 
 class LastFree:
@@ -203,6 +215,8 @@ class Verdict:
     diverged: i64 = 0
     zone_events: i64 = 0  # pages that came from or got to the free lists
     doubts: i64 = 0  # pages in doubt
+    boosted: bool = False  # whether a fallback may have boosted the watermarks
+    kswapd: bool = False  # whether kswapd is awake: then it may have lowered the limit of the pcplists
 
 
 class Hotplug:

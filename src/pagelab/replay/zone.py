@@ -6,7 +6,7 @@ A zone that was empty when the trace began is known completely: each page that i
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -40,6 +40,10 @@ OF_PAGE = (
     Kind.FREE_UNREF_PAGE_COMMIT,
     Kind.SPLIT_LARGE_BUDDY,
     Kind.MOVE_FREEPAGES_BLOCK_ISOLATE,
+    Kind.FREE_ONE_PAGE,
+    Kind.ALLOC_PAGES_BULK_PAGE,
+    Kind.RMQUEUE_PCPLIST_PAGE,
+    Kind.ISOLATE_FREE_PAGE,
 )
 #: Kinds whose arg2 is the address of the zone, or 0 for all zones.
 OF_ZONE = (
@@ -61,17 +65,26 @@ RETURNS = {
     Kind.MOVE_FREEPAGES_BLOCK_DONE: Kind.MOVE_FREEPAGES_BLOCK,
     Kind.ONLINE_PAGES_DONE: Kind.ONLINE_PAGES,
     Kind.OFFLINE_PAGES_DONE: Kind.OFFLINE_PAGES,
+    Kind.ISOLATE_FREE_PAGE_DONE: Kind.ISOLATE_FREE_PAGE,
 }
 #: Kinds that concern every zone.
-OF_ALL = (Kind.LOST, Kind.WAKE_KSWAPD)
+OF_ALL = (Kind.LOST, Kind.WAKE_KSWAPD, Kind.KSWAPD_SLEEP)
 #: A bulk allocation, of which neither event says which zone its pages come from.
 BULK = (Kind.ALLOC_PAGES_BULK, Kind.ALLOC_PAGES_BULK_DONE)
+#: What tells a task and the interrupts upon it apart.
+CONTEXT_MASK = CONTEXT_HARDIRQ | CONTEXT_SOFTIRQ | CONTEXT_NMI
 #: gfp flags that tell which zones an allocation may use, as x86-64 has numbered them since v3.x.
 GFP_DMA, GFP_HIGHMEM, GFP_DMA32, GFP_MOVABLE = 0x01, 0x02, 0x04, 0x08
 #: Kinds that of any zone tell that their CPU has gone on.
 SHOW_PROGRESS = (Kind.MM_PAGE_ALLOC, Kind.MM_PAGE_FREE, Kind.MM_PAGE_FREE_BATCHED)
 #: Kinds that name the zone's address beside a pfn.
-NAMES_ZONE = (Kind.ONLINE_PAGES, Kind.OFFLINE_PAGES, Kind.MOVE_FREEPAGES_BLOCK, Kind.FREE_UNREF_PAGE_COMMIT)
+NAMES_ZONE = (
+    Kind.ONLINE_PAGES,
+    Kind.OFFLINE_PAGES,
+    Kind.MOVE_FREEPAGES_BLOCK,
+    Kind.FREE_UNREF_PAGE_COMMIT,
+    Kind.FREE_ONE_PAGE,
+)
 #: Zones that GFP_USER allocations may use; the watermarks depend on them.
 USER_ZONES = ("DMA", "DMA32", "Normal")
 #: A zone of more pages than this is no zone (1 PiB).
@@ -152,7 +165,10 @@ def prepare_zone(capture: Capture, *, max_order: int, has_cma: bool) -> ReplayZo
     events = capture.events
     in_zone = (events.pfn >= start) & (events.pfn < start + pages)
     keep = _of_zone(events, in_zone)
-    arg, keep = _bulk_allocations(events, keep, zone.name)
+    arg = events.arg
+    if not (events.kind == Kind.ALLOC_PAGES_BULK_PAGE).any():
+        arg, keep = _bulk_allocations(events, keep, zone.name)
+    events = _pcplist_pages(events)
     rows = np.flatnonzero(keep)
     events = events[keep]
     of_zone = np.isin(events.kind, OF_PAGE) & in_zone[keep]
@@ -165,7 +181,7 @@ def prepare_zone(capture: Capture, *, max_order: int, has_cma: bool) -> ReplayZo
         "kind": events.kind.astype(np.int8),
         "cpu": events.cpu,
         "pid": events.pid,
-        "context": _context(events).view(np.int8),
+        "context": events.context.view(np.int8),
         "order": events.order,
         "migratetype": migratetype,
         "page": page.astype(np.int32),
@@ -191,6 +207,29 @@ def _context(events: Events) -> npt.NDArray[np.uint8]:
     return np.where(by_breakpoint, events.context & ~breakpoint_bits, events.context)
 
 
+def _pcplist_pages(events: Events) -> Events:
+    """The events, with order, migratetype and context of each page that was taken from a pcplist.
+
+    Of a bulk allocation: as its entry by the same task says.  Otherwise as the next mm_page_alloc of that page says.
+    """
+    migratetype, order, context = events.migratetype.copy(), events.order.copy(), _context(events)
+    rows = np.flatnonzero(np.isin(events.kind, (Kind.ALLOC_PAGES_BULK, Kind.ALLOC_PAGES_BULK_PAGE)))
+    rows = rows[np.lexsort((rows, context[rows] & CONTEXT_MASK, events.pid[rows]))]
+    entry = np.maximum.accumulate(np.where(events.kind[rows] == Kind.ALLOC_PAGES_BULK, np.arange(len(rows)), 0))
+    pages = events.kind[rows] == Kind.ALLOC_PAGES_BULK_PAGE
+    migratetype[rows[pages]] = events.migratetype[rows[entry[pages]]]
+    order[rows[pages]] = 0
+    rows = np.flatnonzero(np.isin(events.kind, (Kind.RMQUEUE_PCPLIST_PAGE, Kind.MM_PAGE_ALLOC)))
+    rows = rows[np.lexsort((rows, events.pfn[rows]))]
+    taken, logged = rows[:-1], rows[1:]
+    pairs = (events.kind[taken] == Kind.RMQUEUE_PCPLIST_PAGE) & (events.kind[logged] == Kind.MM_PAGE_ALLOC)
+    pairs &= events.pfn[taken] == events.pfn[logged]
+    taken, logged = taken[pairs], logged[pairs]
+    migratetype[taken], order[taken] = events.migratetype[logged], events.order[logged]
+    context[taken] = events.context[logged]  # that of a probe by breakpoint hides a hardirq
+    return replace(events, migratetype=migratetype, order=order, context=context)
+
+
 def _bulk_allocations(
     events: Events, keep: npt.NDArray[np.bool_], zone: str
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
@@ -206,7 +245,7 @@ def _bulk_allocations(
     arg = arg.copy()
     pids = np.unique(events.pid[some])
     rows = np.flatnonzero(some | ((events.kind == Kind.MM_PAGE_ALLOC) & np.isin(events.pid, pids)))
-    context = _context(events)[rows] & (CONTEXT_HARDIRQ | CONTEXT_SOFTIRQ | CONTEXT_NMI)
+    context = _context(events)[rows] & CONTEXT_MASK
     by_task = np.lexsort((rows, context, events.pid[rows]))
     rows, context = rows[by_task], context[by_task]
     entry, back = rows[:-1], rows[1:]
@@ -239,5 +278,8 @@ def _of_zone(events: Events, in_zone: npt.NDArray[np.bool_]) -> npt.NDArray[np.b
             of_task = pair[events.pid[pair] == pid]
             follows = keep[of_task[:-1]] & (kind[of_task[:-1]] == entry) & (kind[of_task[1:]] == back)
             keep[of_task[1:][follows]] = True
+    if not (kind == Kind.ISOLATE_FREE_PAGE).any():
+        # Free pages that compaction took; text does not say where.
+        keep |= (kind == Kind.COMPACTION) & (events.arg > 0) & (in_zone | (events.pfn < 0))
     keep[np.isin(kind, OF_ALL) | np.isin(kind, SHOW_PROGRESS)] = True
     return keep

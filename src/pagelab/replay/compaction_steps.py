@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Follow compaction's free scanner, which takes free pages to move others there.  Probes tell which and when."""
+
+from __future__ import annotations
+
+from pagelab.capture.events import Kind
+from pagelab.lang.declare import NIL
+from pagelab.linux.buddy import __isolate_free_page
+from pagelab.linux.migratetype import MIGRATE_MOVABLE
+from pagelab.linux.page_alloc import prep_new_page
+from pagelab.linux.state import BUDDY, mem_map, zone
+from pagelab.replay.context import next_by_task
+from pagelab.replay.expect import believe, count_exact, diverge
+from pagelab.replay.tables import SCORE_REFILL, event, verdict
+
+
+def step_isolate_free_page(i: int, cpu: int) -> None:
+    """__isolate_free_page() is called, under zone->lock, and has taken the page unless it returns 0.
+
+    The free scanner chooses by pfn, so it is not predicted which page it takes, but that it is free, with that order.
+    """
+    done = next_by_task(i)
+    if done == NIL or event[done].kind != Kind.ISOLATE_FREE_PAGE_DONE or event[done].arg == 0:
+        return
+    page = event[i].page
+    order = event[i].order
+    if mem_map[page].state != BUDDY or mem_map[page].order != order:
+        diverge(i, SCORE_REFILL, Kind.ISOLATE_FREE_PAGE, page, mem_map[page].order, NIL, mem_map[page].state)
+        return
+    count_exact(SCORE_REFILL)
+    believe(page)
+    verdict.zone_events += 1
+    # Whether there was enough free memory, the kernel has decided.
+    watermark_min = zone.watermark_min
+    zone.watermark_min = -(1 << order) - 1
+    __isolate_free_page(cpu, page, order)
+    zone.watermark_min = watermark_min
+    # split_map_pages() comes later, and none of them is freed before it.
+    for part in range(page, page + (1 << order)):
+        mem_map[part].compound_order = 0
+        prep_new_page(part, MIGRATE_MOVABLE)
