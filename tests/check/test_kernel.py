@@ -77,9 +77,14 @@ def test_a_drain_that_trusts_a_count_it_reads_without_the_lock_misses_a_refill(d
     assert violated(design, "offline-allocate") == ({"P6", "stray"} if design == "6.1.0" else set())
 
 
-@pytest.mark.parametrize("design", ["5.9-rc5", "rfc-v1", "rfc", "alt", "5.11", "6.1"])
+@pytest.mark.parametrize("design", ["5.9-rc5", "rfc-v1", "rfc", "alt", "5.11", "6.1", "6.12", "7.2"])
 def test_a_range_by_its_place_is_promised_nothing_since_5_11(design: str) -> None:
-    assert violated(design, "contig-free") == ({"stray"} if design in (*RACY, "5.11", "6.1") else set())
+    assert violated(design, "contig-free") == (set() if design in ("rfc-v1", "rfc", "alt") else {"stray"})
+
+
+def test_a_free_that_does_not_wait_gets_to_disabled_pcplists_and_stays_there() -> None:
+    """free_pages_nolock() returns before it looks whether the pcplist is full; nobody drains it again."""
+    assert violated("7.2", "offline-free-nolock") == {"P6", "stray"}
 
 
 @pytest.mark.parametrize("design", ["5.10", "rfc", "alt", "6.1"])
@@ -88,10 +93,10 @@ def test_pages_of_a_cpu_that_goes_away(design: str) -> None:
     assert violated(design, "contig-cpu-down") == ({"stray", "P6"} if design == "rfc" else {"stray"})
 
 
-@pytest.mark.parametrize("design", ["5.10", "5.11", "6.1"])
+@pytest.mark.parametrize("design", ["5.10", "5.11", "6.1", "6.12"])
 def test_a_failing_isolation_gives_back_what_others_isolated_since_5_19(design: str) -> None:
     """alloc_contig_range() undoes the isolation of its range even if another had isolated it."""
-    expected = {"5.10": {"stray"}, "5.11": set(), "6.1": {"P2", "P4", "P7"}}
+    expected = {"5.10": {"stray"}, "5.11": set(), "6.1": {"P2", "P4", "P7"}, "6.12": {"P4", "P7"}}
     assert violated(design, "offline-contig-same") == expected[design]
 
 

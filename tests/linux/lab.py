@@ -18,9 +18,9 @@ from pagelab.linux.state import (
     ON_PCPLIST,
     TAIL,
     free_area,
+    get_pageblock_migratetype,
     machine,
     mem_map,
-    pageblock,
     pcp,
     pcp_list,
     zone,
@@ -136,7 +136,7 @@ def check_quiet_state() -> None:
                 assert (mem_map[page].order, mem_map[page].free_list) == (order, migratetype)
                 claim(page, order, BUDDY)
                 first, last = (p >> machine.pageblock_order for p in (page, page + (1 << order) - 1))
-                types = {pageblock[b].migratetype for b in range(first, last + 1)}
+                types = {get_pageblock_migratetype(b << machine.pageblock_order) for b in range(first, last + 1)}
                 assert types == {migratetype}, f"page {page} of order {order} lies in pageblocks of types {types}"
             if migratetype != MIGRATE_ISOLATE:
                 counted += len(pages) << order
@@ -156,7 +156,7 @@ def check_quiet_state() -> None:
     for page in range(machine.nr_pages):
         assert (mem_map[page].state == OFFLINE) == (page not in cover), f"page {page} is lost"
     isolated = sum(
-        pageblock[page >> machine.pageblock_order].migratetype == MIGRATE_ISOLATE
+        get_pageblock_migratetype(page) == MIGRATE_ISOLATE
         for page in range(0, machine.nr_pages, machine.pageblock_nr_pages)
         if mem_map[page].state != OFFLINE
     )

@@ -16,7 +16,7 @@ from pagelab.linux.features import features
 from pagelab.linux.free_folios import release_pages
 from pagelab.linux.memory_hotplug import offline_pages, online_pages
 from pagelab.linux.migratetype import MIGRATE_MOVABLE
-from pagelab.linux.page_alloc import free_contig_range, free_the_page, get_page_from_freelist
+from pagelab.linux.page_alloc import free_contig_range, free_pages_nolock, free_the_page, get_page_from_freelist
 from pagelab.linux.pcp_tuning import page_alloc_cpu_dead, percpu_pagelist_high_fraction_sysctl_handler
 from pagelab.linux.state import cpu_state, machine, mm, page_vec
 from pagelab.linux.workqueue import begin_work, end_work
@@ -25,6 +25,11 @@ from pagelab.linux.workqueue import begin_work, end_work
 def freer(cpu: int, page: int) -> None:
     """Frees a page that is in use at the start."""
     free_the_page(cpu, page, 0)
+
+
+def nolock_freer(cpu: int, page: int) -> None:
+    """Frees a page that is in use at the start, without waiting for any lock."""
+    free_pages_nolock(cpu, page, 0)
 
 
 def list_freer(cpu: int, page: int, count: int) -> None:
@@ -117,6 +122,9 @@ class Procedure:
 #: By the name that scenario files use.
 PROCEDURES = {
     "free_page": Procedure(freer, {"page": "page"}, False, False, "frees a page that is in use at the start"),
+    "free_page_nolock": Procedure(
+        nolock_freer, {"page": "page"}, False, False, "frees a page without waiting for any lock, as BPF programs do"
+    ),
     "free_list": Procedure(
         list_freer, {"page": "page", "count": "count"}, False, False, "frees pages in a row as one list"
     ),

@@ -26,6 +26,7 @@ BUNDLED = (
     "offline-two-freers",
     "offline-three-freers",
     "offline-free-list",
+    "offline-free-nolock",
     "offline-allocate",
     "offline-interrupt",
     "offline-vmstat",
