@@ -18,7 +18,7 @@ GUEST_PROGRAMS := qemu-system-x86_64:qemu-system-x86 busybox:busybox-static trac
 PIP := $(VENV)/bin/python -m pip --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fix guest bench mutants docs floor clean guest-programs
+.PHONY: help demo test check fix guest bench mutants conformance docs floor clean guest-programs
 .DELETE_ON_ERROR:
 
 help:
@@ -29,6 +29,7 @@ help:
 	@echo 'make guest   only the tests that boot a kernel'
 	@echo 'make bench   speed, printed'
 	@echo 'make mutants seed faults into the model and see whether the checker catches them (four minutes)'
+	@echo 'make conformance  boot every kernel with every workload and score the model (hours; goes on where it was ended)'
 	@echo 'make docs    the documentation, in build/docs'
 	@echo 'make floor   the quick tests on the oldest dependencies that pyproject.toml allows'
 	@echo 'make clean   remove what was built, the environments too'
@@ -106,6 +107,10 @@ bench: $(VENV)/dev.stamp
 
 mutants: $(VENV)/run.stamp
 	$(VENV)/bin/python tools/mutants.py $(MUTANTS)
+
+# CONFORMANCE takes options, such as '--kernel 6.1 --seeds 10'.
+conformance: $(VENV)/run.stamp guest-programs
+	$(VENV)/bin/python tools/conformance.py --page docs/reference/conformance.md $(CONFORMANCE)
 
 docs: $(VENV)/docs.stamp
 	$(VENV)/bin/sphinx-build --fail-on-warning --keep-going --quiet -b html docs build/docs

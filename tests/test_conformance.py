@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The conformance table: nothing is left out of it, nothing is rounded up."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tools import conformance
+from tools.conformance import Row, main, percent, table
+
+ROW = Row("6.1", "movable", "churn", 2, 0)
+
+
+def scored(**values: Any) -> dict[str, Any]:
+    return {
+        "kernel": "6.1",
+        "zone": "movable",
+        "workload": "churn",
+        "cpus": 2,
+        "offline": 0,
+        "seed": 1,
+        "release": "6.1.0-1",
+        "status": 0,
+        "total": 100_000,
+        "exact": 100_000,
+        "unknown": 0,
+        "missed": 0,
+        "reasons": {},
+        "fault": None,
+        "rate": 40_000_000,
+        "trouble": "",
+    } | values
+
+
+def test_shares_are_rounded_down() -> None:
+    assert percent(99_999, 100_000) == "99.99 %"
+    assert percent(100_000, 100_000) == "100.00 %"
+    assert percent(0, 0) == "–"
+
+
+def test_captures_of_a_row_are_added_and_those_that_failed_are_told() -> None:
+    text = table(
+        [
+            scored(),
+            scored(seed=2, exact=90_000, unknown=9_999, missed=1, reasons={"lost": 9_999}),
+            {**{k: v for k, v in scored(seed=3).items() if k not in ("total", "exact")}, "trouble": "record: no QEMU"},
+        ]
+    )
+    assert "| 6.1 | movable | churn | 2 | 0 | 2 of 3 | 200,000 | 95.00 % | 4.99 % | 1 | 40 |" in text
+    assert "| 6.1 | movable | 9,999 | lost |" in text
+    assert "- 6.1, 1 times: record: no QEMU" in text
+
+
+def test_what_was_scored_is_not_recorded_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    calls: list[tuple[str, ...]] = []
+
+    def pagelab(*arguments: str) -> tuple[int, dict[str, Any], str]:
+        calls.append(arguments)
+        if arguments[0] == "record":
+            return 0, {"release": "6.1.0-1"}, ""
+        some = {"total": 10, "exact": 10, "unknown": 0}
+        document = {"design": "6.1", "events": 70, "unknown_reasons": {}, "fault": None, "events_per_second": 10**7}
+        return 0, document | dict.fromkeys(conformance.SCORES, some), ""
+
+    monkeypatch.setattr(conformance, "pagelab", pagelab)
+    monkeypatch.setattr(conformance, "KEPT", tmp_path / "kept")
+    page = tmp_path / "page.md"
+    page.write_text("# Words\n\n" + conformance.MARK + "old\n")
+    options = ["--kernel", "6.1", "--zone", "movable", "--workload", "churn", "--cpus", "2", "--offline", "0"]
+    for _ in range(2):
+        assert main([*options, "--page", str(page)]) == 0
+    assert [call[0] for call in calls] == ["record", "replay"]
+    assert page.read_text().startswith("# Words\n")
+    assert "| 6.1 | movable | churn | 2 | 0 | 1 | 70 | 100.00 % | 0.00 % | 0 | 10 |" in page.read_text()
+    assert "old" not in page.read_text()
+    kept = json.loads((tmp_path / "kept" / f"{ROW.name(1)}.json").read_text())
+    assert main([*options, "--page", str(page)]) == 0
+    (tmp_path / "kept" / f"{ROW.name(1)}.json").write_text(json.dumps(kept | {"missed": 1}))
+    assert main(options) == 1
+    assert "| 1 | 10 |" in capsys.readouterr().out

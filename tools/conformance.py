@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Hold the model against real kernels: record and replay kernel x zone x workload x CPUs, and write the table of it.
+
+``python tools/conformance.py`` boots a kernel for each row, replays what it recorded, and keeps the score in
+``build/conformance``: a run that was ended goes on where it was.  ``--page FILE`` writes all below the mark in a page.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+KEPT = ROOT / "build" / "conformance"
+#: What stands below this line of the page is written by this program.
+MARK = "<!-- table: tools/conformance.py --page docs/reference/conformance.md -->\n"
+KERNELS = ("5.10", "6.1", "6.12", "7.2")
+ZONES = ("movable", "kernel")
+WORKLOADS = ("churn", "files", "fork", "stress-ng")
+CPUS = (1, 2, 4)
+OFFLINE = (0, 3)
+STRESS = ("--package", "stress-ng", "--command", "stress-ng --vm 2 --vm-bytes 96M --vm-ops 20000 --seed {seed}")
+SCORES = ("alloc", "refill", "drain", "free", "isolate", "pageset", "fallback")
+#: Seconds after which a guest, or a replay, is given up.
+PATIENCE = 900
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What is recorded; ``offline``: memory blocks that are taken offline meanwhile."""
+
+    kernel: str
+    zone: str
+    workload: str
+    cpus: int
+    offline: int
+
+    def name(self, seed: int) -> str:
+        """Of the file with the score."""
+        return f"{self.kernel}-{self.zone}-{self.workload}-{self.cpus}-{self.offline}-{seed}"
+
+    def arguments(self, seed: int) -> list[str]:
+        """Of ``pagelab record``."""
+        some = ["--kernel", self.kernel, "--zone", self.zone, "--cpus", str(self.cpus), "--seed", str(seed)]
+        some += ["--offline", str(self.offline)] if self.offline else []
+        if self.workload == "stress-ng":
+            return [*some, *(word.format(seed=seed) for word in STRESS)]
+        return [*some, "--workload", self.workload]
+
+
+def pagelab(*arguments: str) -> tuple[int, dict[str, Any], str]:
+    """Run it; its exit status, the document it printed, and its last words."""
+    command = [sys.executable, "-m", "pagelab", *arguments, "--json"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    except subprocess.TimeoutExpired:
+        return 4, {}, f"nothing after {PATIENCE} s"
+    try:
+        document = json.loads(done.stdout)
+    except json.JSONDecodeError:
+        document = {}
+    return done.returncode, document, " ".join(done.stderr.split())[-300:]
+
+
+def score(row: Row, seed: int, keep: Path | None) -> dict[str, Any]:
+    """Record and replay; what came of it."""
+    with tempfile.TemporaryDirectory(prefix="pagelab-conformance-") as work:
+        capture = Path(work) / "capture"
+        status, recorded, words = pagelab("record", *row.arguments(seed), "-o", str(capture))
+        if status:
+            return {**asdict(row), "seed": seed, "trouble": f"record: {words}"}
+        status, replayed, words = pagelab("replay", str(capture))
+        if keep is not None and status:
+            shutil.copytree(capture, keep / row.name(seed), dirs_exist_ok=True)
+    found: dict[str, Any] = {**asdict(row), "seed": seed, "release": recorded["release"]}
+    if not replayed:
+        return found | {"trouble": f"replay: {words}"}
+    sums = {name: sum(replayed[one][name] for one in SCORES) for name in ("total", "exact", "unknown")}
+    return found | {
+        "status": status,
+        "design": replayed["design"],
+        "events": replayed["events"],
+        **sums,
+        "missed": sums["total"] - sums["exact"] - sums["unknown"],
+        "reasons": replayed["unknown_reasons"],
+        "fault": replayed["fault"],
+        "rate": replayed["events_per_second"],
+        "trouble": "",
+    }
+
+
+def scores(rows: Iterable[Row], seeds: int, keep: Path | None) -> Iterator[dict[str, Any]]:
+    """All scores, those that are kept first looked up."""
+    KEPT.mkdir(parents=True, exist_ok=True)
+    if keep is not None:
+        keep.mkdir(parents=True, exist_ok=True)
+    for seed, row in itertools.product(range(1, seeds + 1), rows):
+        path = KEPT / f"{row.name(seed)}.json"
+        if not path.is_file():
+            found = score(row, seed, keep)
+            fresh = path.with_suffix(".new")
+            fresh.write_text(json.dumps(found, indent=1))
+            fresh.rename(path)
+        yield json.loads(path.read_text())
+
+
+def percent(part: int, whole: int) -> str:
+    """Rounded down, so that 100 means all."""
+    return f"{part * 10000 // whole / 100:.2f} %" if whole else "–"
+
+
+def table(found: Sequence[dict[str, Any]]) -> str:
+    """A row for each kernel, zone, workload, number of CPUs, with and without offlining; then the reasons."""
+    lines = [
+        "| kernel | zone | workload | CPUs | offline | captures | predicted | exact | unknown | missed | M events/s |",
+        "|---|---|---|---:|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    reasons: Counter[tuple[str, str, str]] = Counter()
+    troubles: Counter[tuple[str, str]] = Counter()
+
+    def key(one: dict[str, Any]) -> tuple[Any, ...]:
+        return KERNELS.index(one["kernel"]), one["zone"], one["workload"], one["cpus"], one["offline"]
+
+    for (_, zone, workload, cpus, offline), group in itertools.groupby(sorted(found, key=key), key):
+        some = list(group)
+        kernel = some[0]["kernel"]
+        judged = [one for one in some if not one["trouble"]]
+        for one in some:
+            if one["trouble"]:
+                troubles[kernel, one["trouble"]] += 1
+            for reason, count in one.get("reasons", {}).items():
+                reasons[kernel, zone, reason] += count
+        total, exact, unknown, missed = (sum(one[n] for one in judged) for n in ("total", "exact", "unknown", "missed"))
+        rates = [one["rate"] for one in judged if one["rate"]]
+        rate = f"{sum(rates) / len(rates) / 1e6:.0f}" if rates else "–"
+        count = f"{len(judged)}" if len(judged) == len(some) else f"{len(judged)} of {len(some)}"
+        lines.append(
+            f"| {kernel} | {zone} | {workload} | {cpus} | {offline} | {count} | {total:,} | {percent(exact, total)} "
+            f"| {percent(unknown, total)} | {missed:,} | {rate} |"
+        )
+    releases = sorted({one["release"] for one in found if one.get("release")})
+    lines += ["", f"Kernels: {', '.join(releases)}.", ""]
+    if reasons:
+        lines += ["| kernel | zone | unknown events | because |", "|---|---|---:|---|"]
+        lines += [f"| {k} | {zone} | {n:,} | {reason} |" for (k, zone, reason), n in sorted(reasons.items())]
+    if troubles:
+        lines += ["", "Captures that could not be judged:", ""]
+        lines += [f"- {kernel}, {n} times: {words}" for (kernel, words), n in sorted(troubles.items())]
+    return "\n".join(lines) + "\n"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """:returns: 0 if nothing was missed, 1 if something was, 3 if a capture could not be judged."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=1, metavar="N", help="captures a row (default 1)")
+    for name, values in (("kernel", KERNELS), ("zone", ZONES), ("workload", WORKLOADS)):
+        parser.add_argument(f"--{name}", action="append", choices=values, help="only these (default: all)")
+    for name, numbers in (("cpus", CPUS), ("offline", OFFLINE)):
+        parser.add_argument(f"--{name}", action="append", type=int, help=f"only these (default: {numbers})")
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="keep captures that are not exact there")
+    parser.add_argument("--page", type=Path, metavar="FILE", help="write the table below the mark in this page")
+    args = parser.parse_args(argv)
+    rows = [
+        Row(*each)
+        for each in itertools.product(
+            args.kernel or KERNELS,
+            args.zone or ZONES,
+            args.workload or WORKLOADS,
+            args.cpus or CPUS,
+            OFFLINE if args.offline is None else args.offline,
+        )
+    ]
+    found = []
+    for one in scores(rows, args.seeds, args.keep):
+        found.append(one)
+        row = Row(*(one[name] for name in Row.__dataclass_fields__))
+        words = (
+            one["trouble"]
+            or f"{one['exact']:,} of {one['total']:,}, unknown {one['unknown']:,}, missed {one['missed']}"
+        )
+        print(
+            f"{len(found)} of {len(rows) * args.seeds}: {row.name(one['seed'])}: {words}", file=sys.stderr, flush=True
+        )
+    text = table(found)
+    if args.page is None:
+        print(text, end="")
+    else:
+        before = args.page.read_text("utf-8").partition(MARK)[0]
+        args.page.write_text(before + MARK + "\n" + text, "utf-8")
+    if any(one["trouble"] for one in found):
+        return 3
+    return 1 if any(one["missed"] or one["fault"] for one in found) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
