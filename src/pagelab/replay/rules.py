@@ -59,6 +59,16 @@ UNKNOWN = {
         "the bulk allocator pops pages one by one under pcp->lock and traces none of them",
         "a probe in __alloc_pages_bulk() where it has taken a page",
     ),
+    tables.REASON_COMPACTION: Rule(
+        "compaction's events give the range that was searched and how many free pages were taken, not which (R9)",
+        "the free scanner takes free pages off their lists in __isolate_free_page(), without an event for each",
+        "a probe where isolate_freepages_block() and compaction_alloc() call it",
+    ),
+    tables.REASON_INTERRUPT: Rule(
+        "mm_page_alloc is logged after the page has left its pcplist, and an interrupt may come in between (R2, R11)",
+        "rmqueue_pcplist() leaves irqs on; an interrupt that frees or allocates comes after it and is logged first",
+        "a probe in rmqueue_pcplist() where it has taken the page",
+    ),
     tables.REASON_FAULT: Rule(
         "a fault of the model ends the judgement: its state cannot be trusted any more",
         "",
