@@ -63,9 +63,6 @@ class Kind(enum.IntEnum):
     ISOLATE_FREE_PAGE_DONE = 47  # return, under zone->lock; arg: pages that it took, or 0
     RMQUEUE_PCPLIST_PAGE = 48  # an allocation takes a page from a pcplist, under pcp->lock; pfn
     # Of kernels since v6.10.
-    RMQUEUE_PCPLIST = (
-        50  # entry of __rmqueue_pcplist, under pcp->lock; order, migratetype, arg: alloc_flags, arg2: zone
-    )
     SPLIT_LARGE_BUDDY = 51  # entry, under zone->lock: a page goes to the free lists past the pcplists; pfn, order
     DECAY_PCP_HIGH = 52  # entry, by the vmstat worker of this CPU; arg2: zone
     MOVE_FREEPAGES_BLOCK_ISOLATE = (

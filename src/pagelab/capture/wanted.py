@@ -111,7 +111,6 @@ _PROBES = (
     Wanted(Kind.ISOLATE_FREE_PAGE, ("pfn",), ("page",), _ORDER),
     Wanted(Kind.ISOLATE_FREE_PAGE_DONE, arg=("ret",), arg_cast="int"),
     Wanted(Kind.FREE_UNREF_PAGE_COMMIT, ("pfn",), ("page",), _ORDER, _TYPE, ("fpi_flags",), _ZONE, "int"),
-    Wanted(Kind.RMQUEUE_PCPLIST, order=_ORDER, migratetype=_TYPE, arg=("alloc_flags",), arg2=_ZONE, arg_cast="int"),
     Wanted(Kind.SPLIT_LARGE_BUDDY, ("pfn",), (), _ORDER, arg=("fpi_flags",), arg2=_ZONE, arg_cast="int"),
     Wanted(Kind.DECAY_PCP_HIGH, arg2=_ZONE),
     Wanted(Kind.MOVE_FREEPAGES_BLOCK_ISOLATE, ("pfn",), ("page",), (), _TYPE, ("isolate",), _ZONE, "int"),

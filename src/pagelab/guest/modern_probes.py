@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Probes for kernels since v6.10, whose functions have other names and parameters than those of 6.1.
 
-``rmqueue_bulk()`` is inlined there, but ``__rmqueue_pcplist()`` is not: it is entered once for each page that leaves a
-pcplist, with pcp->lock held, for bulk allocations too.  ``split_large_buddy()`` is entered under zone->lock for each
-page that is freed past the pcplists.
+``split_large_buddy()`` is entered under zone->lock for each page that is freed past the pcplists.
+``rmqueue_bulk()`` is inlined, and ``__rmqueue_pcplist()`` cannot be probed at its entry; where it returns to, a probe
+inside tells which page left a pcplist.
 """
 
 from __future__ import annotations
@@ -24,11 +24,6 @@ PROBES_6_12 = (
         "free_unref_page_commit",
         "free_unref_page_commit",
         f"zone=%di page=%dx migratetype=%cx:s32 order=%r8:u32 {VMEMMAP}",
-    ),
-    Probe(
-        "rmqueue_pcplist",
-        "__rmqueue_pcplist",
-        "zone=%di order=%si:u32 migratetype=%dx:s32 alloc_flags=%cx:x32 list=%r9",
     ),
     # The migratetype is two bits of the gfp flags (GFP_MOVABLE_SHIFT).
     Probe(

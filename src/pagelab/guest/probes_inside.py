@@ -16,7 +16,7 @@ from pagelab.guest.probes import VMEMMAP, Probe
 
 #: Kernels of pagelab.guest.kernels whose replay follows these probes.  Since v6.10 __rmqueue_pcplist() and
 #: split_large_buddy() are functions with an entry of their own, which tell most of the same.
-WITH_PROBES_INSIDE = ("5.10", "6.1")
+WITH_PROBES_INSIDE = ("5.10", "6.1", "6.12", "7.2")
 #: Callers of __free_one_page() on behalf of a free that goes past the pcplists.
 FREE_PAST_PCPLISTS = ("free_one_page", "__free_pages_ok", "split_large_buddy")
 #: rmqueue_pcplist() is inlined.

@@ -207,7 +207,10 @@ def _probes(plan: Plan, kernel: kernels.Kernel, accel: str, busybox: Path) -> tu
     entries = probes.probes_for(plan.kernel)
     if plan.kernel not in WITH_PROBES_INSIDE:
         return entries
-    return (*entries, *probes_inside(kernel_text(kernel, accel, busybox)))
+    inside = probes_inside(kernel_text(kernel, accel, busybox))
+    if any(probe.name == "split_large_buddy" for probe in entries):
+        inside = tuple(probe for probe in inside if probe.name != "free_one_page")  # that tells the same
+    return (*entries, *inside)
 
 
 def _check_command(plan: Plan, facts: Facts, said: Path) -> None:

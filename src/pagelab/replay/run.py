@@ -39,6 +39,7 @@ STATE = (
     tables.cpu_replay,
     tables.direct,
     tables.late,
+    tables.left_over,
     tables.bulk,
     tables.last_free,
     tables.score,

@@ -105,6 +105,7 @@ from pagelab.replay.tuned_steps import (
     begin_decay,
     bulk_tuned,
     commit_tuned,
+    drainer_moved,
     give_back_held,
     is_refill,
     refill_tuned,
@@ -173,7 +174,7 @@ def step(i: int) -> None:
     elif kind == Kind.FREE_UNREF_PAGE_COMMIT:
         step_commit(i, cpu)
     elif kind == Kind.DECAY_PCP_HIGH:
-        begin_decay(cpu)
+        begin_decay(i, cpu)
     elif kind == Kind.FREE_ONE_PAGE:
         step_free_one_page(i, cpu)
     elif kind == Kind.ISOLATE_FREE_PAGE:
@@ -512,6 +513,7 @@ def step_drain(i: int, cpu: int) -> None:
 
 def step_bulk(i: int, cpu: int) -> None:
     """free_pcppages_bulk() is entered, with the owner's pcp->lock held: by a free, or by a drain of any CPU."""
+    drainer_moved(i, cpu)
     if is_by_drainer(i, cpu):
         owner = cpu_replay[cpu].draining
         if owner != cpu:

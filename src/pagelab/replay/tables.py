@@ -144,6 +144,8 @@ class CpuReplay:
     give_back: i32 = 0  # base pages that are still to be given back; NIL: not known yet
     give_back_from: i8 = 0  # the pcplist to begin with
     give_back_batch: i32 = 1
+    give_back_pid: i32 = 0
+    give_back_context: i8 = 0
     in_batches: bool = False  # each batch in a hold of its own
     late_first: i32 = 0  # number of the oldest in late[cpu]
     late_end: i32 = 0  # number after that of the newest
@@ -169,6 +171,16 @@ class Late:
     context: i8 = 0
     zone_events: i64 = 0  # verdict.zone_events when it was announced
     freeing: bool = False  # the list that it is in is being freed, not announced any more
+
+
+class LeftOver:
+    """What somebody has still to give back of a CPU's pcplists while another does the same there."""
+
+    pages: i32 = 0  # base pages; 0: an empty slot
+    start: i8 = 0  # the pcplist to begin with
+    batch: i32 = 1
+    pid: i32 = 0
+    context: i8 = 0
 
 
 class Bulk:
@@ -241,6 +253,7 @@ pending = table("pending", Pending, lambda: machine.nr_cpus, lambda: capture.pen
 cpu_replay = table("cpu_replay", CpuReplay, lambda: machine.nr_cpus)
 direct = table("direct", Direct, lambda: machine.nr_cpus, lambda: 4)
 late = table("late", Late, lambda: machine.nr_cpus, lambda: capture.late_size)
+left_over = table("left_over", LeftOver, lambda: machine.nr_cpus, lambda: capture.pending_size)
 bulk = table("bulk", Bulk, lambda: capture.pending_size)
 last_free = table("last_free", LastFree, lambda: machine.nr_pages)
 score = table("score", Score, lambda: SCORES)

@@ -30,9 +30,11 @@ from pagelab.replay.tables import (
     REASON_UNMODELLED,
     SCORE_FREE,
     SCORE_PAGESET,
+    capture,
     cpu_replay,
     event,
     hotplug,
+    left_over,
     verdict,
 )
 
@@ -133,6 +135,7 @@ def commit_tuned(i: int, cpu: int, page: int, order: int, migratetype: int) -> N
     if same_task and event[following].kind == Kind.FREE_PCPPAGES_BULK:
         cpu_replay[cpu].hold_order = order
         cpu_replay[cpu].hold_migratetype = migratetype
+        set_aside(i, cpu)
         cpu_replay[cpu].give_back = NIL
         hold_for_zone(i, cpu)
         return
@@ -161,7 +164,7 @@ def bulk_tuned(i: int, cpu: int) -> None:
     """free_pcppages_bulk() is entered by who put a page on a full pcplist, or by who lets pcp->high decay."""
     if cpu_replay[cpu].hold == HOLD_GIVE_BACK and cpu_replay[cpu].give_back == NIL:
         decide(i, cpu)
-    elif cpu_replay[cpu].hold == HOLD_NONE and cpu_replay[cpu].give_back > 0:
+    elif cpu_replay[cpu].hold == HOLD_NONE and goes_on(i, cpu):
         hold_for_zone(i, cpu)  # one more batch
     else:
         give_up(REASON_UNMODELLED)
@@ -171,6 +174,61 @@ def bulk_tuned(i: int, cpu: int) -> None:
         count_exact(SCORE_PAGESET)
     else:
         diverge(i, SCORE_PAGESET, Kind.FREE_PCPPAGES_BULK, NIL, NIL, NIL, chunk)
+
+
+def set_aside(i: int, cpu: int) -> None:
+    """The task of event ``i`` gives pages back: keep what another, whom it came upon, has still to give back."""
+    pid = event[i].pid
+    context = context_of(i)
+    free = NIL
+    for k in range(capture.pending_size):
+        if left_over[cpu, k].pid == pid and left_over[cpu, k].context == context:
+            left_over[cpu, k].pages = 0  # it gave up, because pcp->lock was taken
+        if left_over[cpu, k].pages == 0:
+            free = k
+    owner = cpu_replay[cpu].give_back_pid
+    owner_context = cpu_replay[cpu].give_back_context
+    if cpu_replay[cpu].give_back > 0 and (owner != pid or owner_context != context) and free != NIL:
+        left_over[cpu, free].pages = cpu_replay[cpu].give_back
+        left_over[cpu, free].start = cpu_replay[cpu].give_back_from
+        left_over[cpu, free].batch = cpu_replay[cpu].give_back_batch
+        left_over[cpu, free].pid = owner
+        left_over[cpu, free].context = owner_context
+    cpu_replay[cpu].give_back = 0
+    cpu_replay[cpu].give_back_pid = pid
+    cpu_replay[cpu].give_back_context = context
+
+
+def goes_on(i: int, cpu: int) -> bool:
+    """Whether the task of event ``i`` has still pages to give back."""
+    pid = event[i].pid
+    context = context_of(i)
+    if cpu_replay[cpu].give_back_pid == pid and cpu_replay[cpu].give_back_context == context:
+        return cpu_replay[cpu].give_back > 0
+    for k in range(capture.pending_size):
+        pages = left_over[cpu, k].pages
+        if pages > 0 and left_over[cpu, k].pid == pid and left_over[cpu, k].context == context:
+            start = left_over[cpu, k].start
+            batch = left_over[cpu, k].batch
+            set_aside(i, cpu)
+            cpu_replay[cpu].give_back = pages
+            cpu_replay[cpu].give_back_from = start
+            cpu_replay[cpu].give_back_batch = batch
+            cpu_replay[cpu].in_batches = True
+            return True
+    return False
+
+
+def drainer_moved(i: int, cpu: int) -> None:
+    """A task that drains pcplists was put on another CPU, between two batches."""
+    for other in range(machine.nr_cpus):
+        same_task = cpu_replay[other].draining_pid == event[i].pid
+        same_task = same_task and cpu_replay[other].draining_context == context_of(i)
+        if other != cpu and same_task and cpu_replay[other].draining != NIL and not cpu_replay[other].drain_waits:
+            cpu_replay[cpu].draining = cpu_replay[other].draining
+            cpu_replay[cpu].draining_pid = event[i].pid
+            cpu_replay[cpu].draining_context = context_of(i)
+            cpu_replay[other].draining = NIL
 
 
 def decide(i: int, cpu: int) -> None:
@@ -220,8 +278,9 @@ def give_back_held(cpu: int) -> None:
         clear_below_high()
 
 
-def begin_decay(cpu: int) -> None:
+def begin_decay(i: int, cpu: int) -> None:
     """The vmstat worker lets pcp->high fall."""
+    set_aside(i, cpu)
     too_many = decay_high(cpu)
     cpu_replay[cpu].give_back = max(too_many, 0)
     cpu_replay[cpu].give_back_from = 0

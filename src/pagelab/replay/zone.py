@@ -57,7 +57,6 @@ OF_ZONE = (
     Kind.ZONE_SET_PAGESET,
     Kind.DRAIN_LOCAL_PAGES,
     Kind.FREE_PAGES_COUNTED,
-    Kind.RMQUEUE_PCPLIST,
     Kind.DECAY_PCP_HIGH,
 )
 #: A return, and the entry that it belongs to, by the same task: it may have moved to another CPU meanwhile.
