@@ -17,8 +17,8 @@ from pathlib import Path
 import zstandard
 
 #: Symbols of mm/ and what reads them: all that tells one design from another is among them.
-KEPT = re.compile(r"page|pcp|zone|folio|isolat|hotplug|migrat|pageblock|buddy")
-NOTE = '\n[bundle]\nkallsyms = "only names with page, pcp, zone, folio, isolat, hotplug, migrat, pageblock or buddy"\n'
+KEPT = re.compile(r"page|pcp|zone|folio|isolat|hotplug|migrat|pageblock|buddy|steal_block|claim_block")
+NOTE = f'\n[bundle]\nkallsyms = "only names with {KEPT.pattern.replace("|", ", ")}"\n'
 LEFT_OUT = {"buddyinfo"}
 
 

@@ -32,8 +32,8 @@ def kernel() -> kernels.Kernel:
     return kernels.fetch("6.1")
 
 
-def captured(run: Pagelab, output: Path, *options: str) -> dict[str, Any]:
-    done = run("record", "--kernel", "6.1", "-o", output, "--json", *options, timeout=200)
+def captured(run: Pagelab, output: Path, *options: str, name: str = "6.1") -> dict[str, Any]:
+    done = run("record", "--kernel", name, "-o", output, "--json", *options, timeout=200)
     assert done.returncode == 0, done.stderr
     result: dict[str, Any] = json.loads(done.stdout)
     return result
@@ -108,6 +108,22 @@ def test_other_workloads_and_cpus(run_pagelab: Pagelab, tmp_path: Path, options:
     told = captured(run_pagelab, tmp_path / "c", *options, "--zone", "kernel", "--memory", "512M")
     assert told["lost"] == 0
     assert told["events"] > 300_000
+
+
+@pytest.mark.parametrize("name", ["6.12", "7.2"])
+def test_pcplists_that_size_themselves_are_predicted_page_by_page(
+    run_pagelab: Pagelab, tmp_path: Path, name: str
+) -> None:
+    options = ("--cpus", "2", "--offline", "1", "--memory", "256M", "--pages", "6000", "--seed", "3")
+    told = captured(run_pagelab, tmp_path / "c", *options, name=name)
+    assert told["lost"] == 0
+    facts = tomllib.loads((tmp_path / "c/capture.toml").read_text("utf-8"))
+    assert facts["trace"]["probes_missing"] == []
+    done = run_pagelab("replay", tmp_path / "c", "--json")
+    assert done.returncode == 0, done.stdout
+    judged = json.loads(done.stdout)
+    assert judged["design"] == name
+    assert judged["pageset"]["exact"] > 100
 
 
 @pytest.mark.parametrize("options", [["--workload", "files", "--cpus", "2", "--offline", "1", "--memory", "256M"]])
