@@ -127,8 +127,21 @@ def refill_tuned(i: int, cpu: int, order: int, migratetype: int, alloc_flags: in
 # ---- free
 
 
+def join_prepared(page: int, order: int) -> None:
+    """Single pages in a row were announced, and are freed as one: __free_contig_range() of 7.2, by vfree() too."""
+    if order == 0 or mem_map[page].state != IN_FLIGHT or mem_map[page].compound_order != 0:
+        return
+    for tail in range(page + 1, page + (1 << order)):
+        if mem_map[tail].state != IN_FLIGHT or mem_map[tail].compound_order != 0:
+            return
+    for tail in range(page + 1, page + (1 << order)):
+        mem_map[tail].state = TAIL
+    mem_map[page].compound_order = order
+
+
 def commit_tuned(i: int, cpu: int, page: int, order: int, migratetype: int) -> None:
     """A page is put on a pcplist; whether others are given back shows in the next event of its task."""
+    join_prepared(page, order)
     put_on_pcplist(cpu, page, order_to_pindex(migratetype, order), order)
     following = next_in_context(i, context_of(i))
     same_task = following != NIL and event[following].pid == event[i].pid
@@ -294,6 +307,7 @@ def begin_decay(i: int, cpu: int) -> None:
 def step_split(i: int, cpu: int) -> None:
     """A page gets to the free lists, under zone->lock: freed past the pcplists, or split because of an isolation."""
     page = event[i].page
+    join_prepared(page, event[i].order)
     state = mem_map[page].state
     if state == IN_FLIGHT and mem_map[page].compound_order == event[i].order:
         verdict.zone_events += 1
