@@ -72,7 +72,7 @@ def mutant(module: ModuleType, old: str, new: str) -> ModuleType:
 
 
 def in_cpython(
-    path: Path, count: int | None = None, *, steps: ModuleType = steps
+    path: Path, count: int | None = None, *, steps: ModuleType = steps, design: str = "6.1"
 ) -> tuple[Scores, dict[str, int], int]:
     """Replay the first ``count`` events of a capture as plain Python, with ``steps`` or a mutant of it.
 
@@ -80,7 +80,7 @@ def in_cpython(
     :raises AssertionError: for a fault of the model.
     """
     capture = read_capture(path)
-    design_named("6.1").switch_on()
+    design_named(design).switch_on()
     zone_events = prepare_zone(capture, max_order=machine.max_order, has_cma=capture.config.get("CONFIG_CMA") == "y")
     run.configure(capture, zone_events)
     for one in run.STATE:

@@ -26,6 +26,7 @@ from pagelab.linux.state import get_pageblock_migratetype, machine, pcp, pcp_aut
 from pagelab.linux.watermarks import init_per_zone_wmark_min
 from pagelab.replay.context import next_by_task
 from pagelab.replay.expect import believe, count_exact, diverge, give_up
+from pagelab.replay.irqs_off_steps import settle_directs_in
 from pagelab.replay.tables import (
     REASON_UNMODELLED,
     SCORE_ISOLATE,
@@ -59,6 +60,7 @@ def step_hotplug(i: int, cpu: int, kind: int) -> None:
         hotplug.offline = True
         hotplug.settled = True  # until all is free, there is nothing to count
     elif kind == Kind.OFFLINE_ISOLATED_PAGES:
+        settle_directs_in(page, page + hotplug.nr_pages)
         __offline_isolated_pages(cpu, page, page + hotplug.nr_pages)
         offline_pages_uncount(cpu, hotplug.nr_pages)
         hotplug.settled = False
@@ -183,6 +185,7 @@ def step_move(i: int, cpu: int) -> None:
         end = page + machine.pageblock_nr_pages
         set_migratetype_isolate(cpu, page, MIGRATE_MOVABLE, page, end)
     elif migratetype != MIGRATE_ISOLATE and isolated:
+        settle_directs_in(page, page + machine.pageblock_nr_pages)
         unset_migratetype_isolate(cpu, page, migratetype)
     else:
         give_up(REASON_UNMODELLED)

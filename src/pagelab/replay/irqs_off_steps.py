@@ -14,7 +14,7 @@ from pagelab.linux.drain import drain_pages_zone, drain_zone_pages
 from pagelab.linux.features import features
 from pagelab.linux.migratetype import MIGRATE_ISOLATE
 from pagelab.linux.pcp import free_one_page
-from pagelab.linux.state import get_pageblock_migratetype, mem_map, pcp
+from pagelab.linux.state import get_pageblock_migratetype, machine, mem_map, pcp
 from pagelab.linux.workqueue import end_work
 from pagelab.replay.context import context_of
 from pagelab.replay.expect import doubt
@@ -24,6 +24,10 @@ from pagelab.replay.tables import capture, cpu_replay, direct, event, hotplug, v
 def on_flush_drain_work(cpu: int, owner: int) -> None:
     """Probe of flush_drain_work: what the work did, the trace shows on the owner's CPU."""
     end_work(owner)
+
+
+#: Contexts of a CPU that can come upon each other.
+LEVELS = 4
 
 
 def level_of(context: int) -> int:
@@ -50,15 +54,33 @@ def settle_directs(i: int, cpu: int) -> None:
     counted = event[i].arg if event[i].kind == Kind.FREE_PAGES_COUNTED else NIL
     if direct[cpu, level].page != NIL and counted == 1 << direct[cpu, level].order:
         direct[cpu, level].zone_events = verdict.zone_events  # this is the moment
-    for above in range(level, 4):
-        page = direct[cpu, above].page
-        if page != NIL:
-            direct[cpu, above].page = NIL
-            cpu_replay[cpu].directs -= 1
-            if direct[cpu, above].zone_events != verdict.zone_events:
-                doubt(page)
-            verdict.zone_events += 1
-            free_one_page(cpu, page, direct[cpu, above].order, mem_map[page].index, FPI_NONE)
+    for above in range(level, LEVELS):
+        if direct[cpu, above].page != NIL:
+            free_direct(cpu, above)
+
+
+def free_direct(cpu: int, level: int) -> None:
+    """An announced page is on the free lists by now: in doubt when, if others have changed them meanwhile."""
+    page = direct[cpu, level].page
+    direct[cpu, level].page = NIL
+    cpu_replay[cpu].directs -= 1
+    if direct[cpu, level].zone_events != verdict.zone_events:
+        doubt(page)
+    verdict.zone_events += 1
+    free_one_page(cpu, page, direct[cpu, level].order, mem_map[page].index, FPI_NONE)
+
+
+def settle_directs_in(start: int, end: int) -> None:
+    """Pages of an isolated range are on the free lists if their CPUs do not count them afterwards."""
+    for cpu in range(machine.nr_cpus):
+        for level in range(LEVELS):
+            page = direct[cpu, level].page
+            if page != NIL and start <= page < end:
+                following = event[cpu_replay[cpu].last].next
+                while following != NIL and level_of(context_of(following)) > level:
+                    following = event[following].next
+                if following == NIL or event[following].kind != Kind.FREE_PAGES_COUNTED:
+                    free_direct(cpu, level)
 
 
 def read_type_as_shown(i: int) -> bool:
