@@ -142,6 +142,15 @@ def test_zone_of_every_migratetype_is_predicted_page_by_page(
     assert done.returncode == 0, done.stdout
 
 
+def test_older_kernel_is_predicted_page_by_page(run_pagelab: Pagelab, tmp_path: Path) -> None:
+    options = ("--pages", "3000", "--memory", "256M", "--offline", "1", "--zone", "kernel", "-o", tmp_path / "c")
+    done = run_pagelab("record", "--kernel", "5.10", *options, timeout=200)
+    assert done.returncode == 0, done.stderr
+    done = run_pagelab("replay", tmp_path / "c", "--json")
+    assert done.returncode == 0, done.stdout
+    assert '"design": "5.10"' in done.stdout
+
+
 def test_command_of_a_package_runs_with_its_libraries(run_pagelab: Pagelab, tmp_path: Path) -> None:
     line = "stress-ng --vm 1 --vm-bytes 8M --vm-ops 200 --seed 7 --timeout 20"
     captured(run_pagelab, tmp_path / "c", "--package", "stress-ng", "--command", line)

@@ -12,7 +12,8 @@ from pagelab.linux import trace
 from pagelab.linux.designs import design_named
 from pagelab.linux.migratetype import MIGRATE_ISOLATE
 from pagelab.linux.state import WORK_IDLE, WORK_QUEUED, drain_work, mem_map, mm
-from tests.replay.kernel import BREAKPOINT, PAGES, START_PFN, ZONE, Kernel, Task
+from tests.replay.kernel import BREAKPOINT, Kernel, Task
+from tests.replay.machine_files import PAGES, START_PFN, ZONE
 from tests.replay.schedules import Load
 
 #: What `pagelab record` places on that kernel; "of 5.10" are placed here, the others by the class below.
