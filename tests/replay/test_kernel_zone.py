@@ -200,6 +200,17 @@ def kswapd_lowers_the_limit(kernel: Kernel) -> None:
     look(kernel)
 
 
+@needs(" or cpu_replay[cpu].hold_kswapd", "")
+def kswapd_sleeps_before_the_pages_are_given_back(kernel: Kernel) -> None:
+    pages = hold(kernel, 80, 0, U)
+    kswapd(kernel, awake=True)
+    kernel.run(0, lambda t: t.free(*pages[:9]))
+    task = kernel.task(0, lambda t: t.free(*pages[9:30])).to("free_pcppages_bulk").to("zone.lock")
+    kswapd(kernel, awake=False)
+    task.finish()
+    look(kernel)
+
+
 def run(schedule: Schedule, directory: Path, probes: frozenset[str] = PROBES) -> Path:
     """The capture of a schedule."""
     with Kernel(zone="Normal", probes=probes) as kernel:

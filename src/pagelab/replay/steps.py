@@ -221,6 +221,7 @@ def begin_hold(i: int, cpu: int, hold: int) -> None:
     cpu_replay[cpu].hold_order = event[i].order
     cpu_replay[cpu].hold_migratetype = event[i].migratetype
     cpu_replay[cpu].hold_zone_events = verdict.zone_events
+    cpu_replay[cpu].hold_kswapd = verdict.kswapd
     if not trylock(pcp[cpu].lock):
         give_up(REASON_UNMODELLED)
 
@@ -248,7 +249,7 @@ def run_hold(i: int, cpu: int) -> None:
             refill(i, cpu, order, cpu_replay[cpu].hold_migratetype, asked)
     else:
         page = cpu_replay[cpu].hold_page
-        if verdict.kswapd:
+        if verdict.kswapd or cpu_replay[cpu].hold_kswapd:
             zone.reclaim_active = is_limited(cpu, order, cpu_replay[cpu].hold_asked)
         free_unref_page_commit(cpu, page, pcp_migratetype(page), order, FPI_NONE)
         zone.reclaim_active = False

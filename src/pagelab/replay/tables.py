@@ -129,6 +129,7 @@ class CpuReplay:
     hold_batch: i32 = 1
     hold_asked: i64 = NIL  # pages that the kernel asked for or gives back there, as a probe tells
     hold_zone_events: i64 = 0  # verdict.zone_events when it began
+    hold_kswapd: bool = False  # verdict.kswapd when it began
     draining: i16 = NIL  # CPU whose pcplists drain_pages_zone() empties from here
     draining_pid: i32 = 0
     draining_context: i8 = 0
