@@ -43,7 +43,8 @@ def keep_programs(patch: pytest.MonkeyPatch) -> None:
     programs: dict[tuple[Any, ...], Program] = {}
 
     def program(entries: Any, state: Any) -> Program:
-        assert tables.capture.nr_events <= ROOM
+        if tables.capture.nr_events > ROOM:
+            return Program(entries, state)
         tables.capture.configure(nr_events=ROOM)
         key = tuple(tuple(sorted(vars(constants).items())) for constants in (machine, features, tables.capture))
         if key not in programs:

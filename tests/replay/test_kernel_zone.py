@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from pagelab.replay import alloc_steps, bulk_steps, expect, fallback_steps, step
 from pagelab.replay.result import REASONS
 from pagelab.replay.tables import REASON_BULK, REASON_COMPACTION, REASON_INTERRUPT, REASON_RECLAIM
 from tests.replay.kernel import Kernel, Task
-from tests.replay.machine_files import ALL_PROBES, PAGES, PROBES
+from tests.replay.machine_files import ALL_PROBES, PAGES, PROBES, START_PFN
 from tests.replay.machines import in_cpython, mutant, natively, scores_of
 from tests.replay.schedules import Load
 from tests.replay.test_schedule_rules import Rule, Schedule, drain, is_exact, rules_of
@@ -349,6 +350,19 @@ def test_a_probe_at_each_free_page_that_compaction_takes_tells_which(tmp_path: P
     result = natively(path)
     assert result.exact, (result.unknown_reasons, result.fault, result.first_divergence)
     assert not is_exact(path, mutant(steps, "        step_isolate_free_page(i, cpu)\n", "        pass\n"))
+
+
+def test_after_compaction_another_order_of_a_free_list_is_unknown(tmp_path: Path) -> None:
+    def reordered(kernel: Kernel) -> None:
+        kernel.run(0, lambda t: kernel.emit("mm_compaction_begin", t.cpu, zone_start=START_PFN))
+        hold(kernel, 2, 10, M)
+        last = next(h for h in reversed(kernel.events) if h.name == "mm_page_alloc_zone_locked")
+        kernel.events[kernel.events.index(last)] = replace(last, values=last.values | {"pfn": START_PFN + 8192})
+
+    path = run(reordered, tmp_path, ALL_PROBES)
+    assert unknown_of(path) == {REASONS[REASON_COMPACTION]}
+    lost = mutant(steps, "        verdict.compacted = True\n", "        pass\n")
+    assert in_cpython(path, steps=lost)[2] >= 0, "without compaction it would be a miss"
 
 
 def interrupt_before_the_page_is_logged(kernel: Kernel) -> None:

@@ -73,6 +73,7 @@ TRACEPOINTS: Final[Mapping[tuple[str, str], Wanted]] = {
     ),
     ("vmscan", "mm_vmscan_kswapd_wake"): Wanted(Kind.WAKE_KSWAPD, order=_ORDER, arg=("nid",)),
     ("vmscan", "mm_vmscan_kswapd_sleep"): Wanted(Kind.KSWAPD_SLEEP, arg=("nid",)),
+    ("compaction", "mm_compaction_begin"): Wanted(Kind.COMPACTION, ("zone_start",)),
     ("compaction", "mm_compaction_isolate_freepages"): Wanted(Kind.COMPACTION, ("start_pfn",), arg=("nr_taken",)),
 }
 #: Every event of this system is a Kind.COMPACTION.

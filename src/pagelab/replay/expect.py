@@ -13,6 +13,7 @@ from pagelab.linux.migratetype import MIGRATE_ISOLATE
 from pagelab.linux.state import get_pageblock_migratetype
 from pagelab.replay.tables import (
     NOTE_NONE,
+    REASON_COMPACTION,
     REASON_DIVERGED,
     REASON_MOMENT,
     REASON_NONE,
@@ -84,10 +85,11 @@ def count_unknown(which: int) -> None:
 def diverge(i: int, which: int, kind: int, page: int, order: int, migratetype: int, value: int) -> None:
     """Event ``i`` is not what the model said: count it as missed; nothing after it can be judged.
 
-    Unless a page is in doubt: the order of the free lists may then be another one than the model took it to be.
+    Unless a page is in doubt, or compaction was at work, which puts what it has searched of a free list behind the
+    rest: the order of the free lists may then be another one than the model took it to be.
     """
-    if verdict.doubts > 0:
-        give_up(REASON_MOMENT)
+    if verdict.doubts > 0 or verdict.compacted:
+        give_up(REASON_MOMENT if verdict.doubts > 0 else REASON_COMPACTION)
         count_unknown(which)
         return
     score[which].total += 1

@@ -20,7 +20,7 @@ REASONS = {
     tables.REASON_START: "the zone was not empty when the trace began",
     tables.REASON_MOMENT: "a page was freed past the pcplists before it, and the trace does not show when",
     tables.REASON_BULK: "pages were allocated in bulk before it, and the trace does not tell which",
-    tables.REASON_COMPACTION: "compaction took free pages before it, and the trace does not tell which",
+    tables.REASON_COMPACTION: "compaction changed the free lists before it, and the trace does not tell how",
     tables.REASON_INTERRUPT: "an interrupt came before it, and the trace does not tell if the page was taken by then",
     tables.REASON_FAULT: "the model stopped with a fault before it",
 }

@@ -60,9 +60,10 @@ UNKNOWN = {
         "a probe in __alloc_pages_bulk() where it has taken a page",
     ),
     tables.REASON_COMPACTION: Rule(
-        "compaction's events give the range that was searched and how many free pages were taken, not which (R9)",
-        "the free scanner takes free pages off their lists in __isolate_free_page(), without an event for each",
-        "a probe where isolate_freepages_block() and compaction_alloc() call it",
+        "compaction's events tell what was searched and how many free pages were taken, not which (R9)",
+        "the free scanner takes free pages off their lists; for an order above 0 it also puts the part of a list that "
+        "it has searched behind the rest (move_freelist_head(), move_freelist_tail()), without an event",
+        "probes where __isolate_free_page() is called, and where the lists are cut",
     ),
     tables.REASON_INTERRUPT: Rule(
         "mm_page_alloc is logged after the page has left its pcplist, and an interrupt may come in between (R2, R11)",

@@ -203,7 +203,9 @@ def step(i: int) -> None:
     elif kind == Kind.KSWAPD_SLEEP:
         verdict.kswapd = False
     elif kind == Kind.COMPACTION:
-        give_up(REASON_COMPACTION)
+        verdict.compacted = True
+        if event[i].arg > 0 and not capture.probe_isolate_free_page:
+            give_up(REASON_COMPACTION)
     else:
         step_hotplug(i, cpu, kind)
 

@@ -229,6 +229,7 @@ class Verdict:
     zone_events: i64 = 0  # pages that came from or got to the free lists
     doubts: i64 = 0  # pages in doubt
     boosted: bool = False  # whether a fallback may have boosted the watermarks
+    compacted: bool = False  # whether compaction was at work: then free lists may have been put in another order
     kswapd: bool = False  # whether kswapd is awake: then it may have lowered the limit of the pcplists
 
 

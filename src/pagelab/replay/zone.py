@@ -277,8 +277,6 @@ def _of_zone(events: Events, in_zone: npt.NDArray[np.bool_]) -> npt.NDArray[np.b
             of_task = pair[events.pid[pair] == pid]
             follows = keep[of_task[:-1]] & (kind[of_task[:-1]] == entry) & (kind[of_task[1:]] == back)
             keep[of_task[1:][follows]] = True
-    if not (kind == Kind.ISOLATE_FREE_PAGE).any():
-        # Free pages that compaction took; text does not say where.
-        keep |= (kind == Kind.COMPACTION) & (events.arg > 0) & (in_zone | (events.pfn < 0))
+    keep |= (kind == Kind.COMPACTION) & (in_zone | (events.pfn < 0))  # text does not say where
     keep[np.isin(kind, OF_ALL) | np.isin(kind, SHOW_PROGRESS)] = True
     return keep
