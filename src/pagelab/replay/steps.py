@@ -516,7 +516,8 @@ def step_drain(i: int, cpu: int) -> None:
 
 def step_bulk(i: int, cpu: int) -> None:
     """free_pcppages_bulk() is entered, with the owner's pcp->lock held: by a free, or by a drain of any CPU."""
-    drainer_moved(i, cpu)
+    if cpu_replay[cpu].hold == HOLD_NONE:  # otherwise a free gives pages back
+        drainer_moved(i, cpu)
     if is_by_drainer(i, cpu):
         owner = cpu_replay[cpu].draining
         if owner != cpu:
