@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import tomllib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -76,17 +77,23 @@ def score(row: Row, seed: int, keep: Path | None) -> dict[str, Any]:
     """Record and replay; what came of it."""
     with tempfile.TemporaryDirectory(prefix="pagelab-conformance-") as work:
         capture = Path(work) / "capture"
-        status, recorded, words = pagelab("record", *row.arguments(seed), "-o", str(capture))
+        status, told, words = pagelab("record", *row.arguments(seed), "-o", str(capture))
         if status:
             return {**asdict(row), "seed": seed, "trouble": f"record: {words}"}
-        status, replayed, words = pagelab("replay", str(capture))
+        status, found = judged(row, seed, told["release"], capture)
         if keep is not None and status:
             shutil.copytree(capture, keep / row.name(seed), dirs_exist_ok=True)
-    found: dict[str, Any] = {**asdict(row), "seed": seed, "release": recorded["release"]}
+    return found
+
+
+def judged(row: Row, seed: int, release: str, capture: Path) -> tuple[int, dict[str, Any]]:
+    """Replay; the exit status, and what came of it."""
+    status, replayed, words = pagelab("replay", str(capture))
+    found: dict[str, Any] = {**asdict(row), "seed": seed, "release": release}
     if not replayed:
-        return found | {"trouble": f"replay: {words}"}
+        return status, found | {"trouble": f"replay: {words}"}
     sums = {name: sum(replayed[one][name] for one in SCORES) for name in ("total", "exact", "unknown")}
-    return found | {
+    return status, found | {
         "status": status,
         "design": replayed["design"],
         "events": replayed["events"],
@@ -114,6 +121,24 @@ def scores(rows: Iterable[Row], seeds: int, keep: Path | None) -> Iterator[dict[
         yield json.loads(path.read_text())
 
 
+def row_of(capture: Path) -> tuple[Row, int, str]:
+    """What was recorded, with its seed and the kernel's release, as the capture tells."""
+    facts = tomllib.loads((capture / "capture.toml").read_text("utf-8"))
+    work = facts["workload"]
+    workload = work["command"].split()[0] if work.get("command") else work["name"]
+    kernel, guest = facts["kernel"], facts["guest"]
+    blocks = {entry["block"] for entry in facts.get("offline", [])}
+    row = Row(kernel["name"], guest["zone"], workload, guest["cpus"], len(blocks))
+    return row, work["seed"], kernel["release"]
+
+
+def recorded(directories: Sequence[Path]) -> Iterator[dict[str, Any]]:
+    """The scores of captures that were recorded earlier."""
+    for capture in sorted(found.parent for directory in directories for found in directory.glob("*/capture.toml")):
+        row, seed, release = row_of(capture)
+        yield judged(row, seed, release, capture)[1]
+
+
 def percent(part: int, whole: int) -> str:
     """Rounded down, so that 100 means all."""
     return f"{part * 10000 // whole / 100:.2f} %" if whole else "–"
@@ -134,16 +159,16 @@ def table(found: Sequence[dict[str, Any]]) -> str:
     for (_, zone, workload, cpus, offline), group in itertools.groupby(sorted(found, key=key), key):
         some = list(group)
         kernel = some[0]["kernel"]
-        judged = [one for one in some if not one["trouble"]]
+        scored = [one for one in some if not one["trouble"]]
         for one in some:
             if one["trouble"]:
                 troubles[kernel, one["trouble"]] += 1
             for reason, count in one.get("reasons", {}).items():
                 reasons[kernel, zone, reason] += count
-        total, exact, unknown, missed = (sum(one[n] for one in judged) for n in ("total", "exact", "unknown", "missed"))
-        rates = [one["rate"] for one in judged if one["rate"]]
+        total, exact, unknown, missed = (sum(one[n] for one in scored) for n in ("total", "exact", "unknown", "missed"))
+        rates = [one["rate"] for one in scored if one["rate"]]
         rate = f"{sum(rates) / len(rates) / 1e6:.0f}" if rates else "–"
-        count = f"{len(judged)}" if len(judged) == len(some) else f"{len(judged)} of {len(some)}"
+        count = f"{len(scored)}" if len(scored) == len(some) else f"{len(scored)} of {len(some)}"
         lines.append(
             f"| {kernel} | {zone} | {workload} | {cpus} | {offline} | {count} | {total:,} | {percent(exact, total)} "
             f"| {percent(unknown, total)} | {missed:,} | {rate} |"
@@ -168,6 +193,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name, numbers in (("cpus", CPUS), ("offline", OFFLINE)):
         parser.add_argument(f"--{name}", action="append", type=int, help=f"only these (default: {numbers})")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="keep captures that are not exact there")
+    parser.add_argument(
+        "--captures", type=Path, action="append", metavar="DIR", help="score the captures in DIR, record nothing"
+    )
     parser.add_argument("--page", type=Path, metavar="FILE", help="write the table below the mark in this page")
     args = parser.parse_args(argv)
     rows = [
@@ -181,16 +209,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
     ]
     found = []
-    for one in scores(rows, args.seeds, args.keep):
+    for one in recorded(args.captures) if args.captures else scores(rows, args.seeds, args.keep):
         found.append(one)
         row = Row(*(one[name] for name in Row.__dataclass_fields__))
         words = (
             one["trouble"]
             or f"{one['exact']:,} of {one['total']:,}, unknown {one['unknown']:,}, missed {one['missed']}"
         )
-        print(
-            f"{len(found)} of {len(rows) * args.seeds}: {row.name(one['seed'])}: {words}", file=sys.stderr, flush=True
-        )
+        print(f"{len(found)}: {row.name(one['seed'])}: {words}", file=sys.stderr, flush=True)
     text = table(found)
     if args.page is None:
         print(text, end="")
