@@ -10,6 +10,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from multiprocessing import resource_tracker
 from typing import TYPE_CHECKING, Any
 
 from pagelab.check.explore import How, cores
@@ -88,6 +89,9 @@ def share_out(tasks: Sequence[Task], begun: Callable[[int], None]) -> Iterator[D
     """Do tasks in processes, one a core.  They inherit that Ctrl-C waits: it is for this process."""
     jobs = min(tasks[0].how.workers or cores(), len(tasks))
     shares = [replace(task, how=replace(task.how, workers=1, max_memory=task.how.max_memory // jobs)) for task in tasks]
+    # It is started with the first process, and starting it unblocks Ctrl-C, here and for processes begun later.
+    resource_tracker.ensure_running()
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"))
     try:
         futures: list[Future[Done]] = [pool.submit(work, task) for task in shares]
@@ -108,11 +112,44 @@ def share_out(tasks: Sequence[Task], begun: Callable[[int], None]) -> Iterator[D
         pool.shutdown(cancel_futures=True)
 
 
+class _CtrlC:
+    """``usual``: what Ctrl-C does when it need not wait; ``noted``: that it came meanwhile."""
+
+    usual: Any = None
+    noted = False
+
+
+def _note(number: int, frame: object) -> None:
+    _CtrlC.noted = True
+
+
 @contextmanager
 def ctrl_c(*, waits: bool) -> Iterator[None]:
-    """Whether Ctrl-C comes at once, or when this is over; processes begun here inherit it."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK if waits else signal.SIG_UNBLOCK, {signal.SIGINT})
+    """Whether Ctrl-C comes at once, or when this is over; processes begun here inherit it.
+
+    Blocking the signal is for them.  It is not enough here: threads that libraries began earlier have it unblocked, and
+    Python runs its handler in this one.
+    """
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK if waits else signal.SIG_UNBLOCK, {signal.SIGINT})
+    handler = signal.getsignal(signal.SIGINT)
+    if handler is not _note:
+        _CtrlC.usual = handler
+    if callable(_CtrlC.usual):  # it is not ignored
+        signal.signal(signal.SIGINT, _note if waits else _CtrlC.usual)
     try:
+        if not waits:
+            _hand_on()
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        if callable(handler):
+            signal.signal(signal.SIGINT, handler)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        if handler is not _note:
+            _hand_on()
+
+
+def _hand_on() -> None:
+    """Ctrl-C that had to wait comes now."""
+    if _CtrlC.noted:
+        _CtrlC.noted = False
+        signal.raise_signal(signal.SIGINT)
