@@ -12,8 +12,6 @@ import numpy as np
 from pagelab.capture.events import Kind
 from pagelab.errors import BadInput
 from pagelab.lang.declare import ModelFault
-from pagelab.linux.designs import design_named
-from pagelab.linux.state import machine
 from pagelab.replay import rules, tables
 from pagelab.replay.explain import events_around, lists_of, words_of
 from pagelab.replay.result import REASONS
@@ -76,18 +74,12 @@ def explain_event(path: Path, design: str | None, number: int) -> Explained:
     :param number: its number in the trace, from 0, as the score names events.
     :raises BadInput: if the capture is damaged, or has no such event.
     """
-    from pagelab.capture.consistent import check_consistent
-    from pagelab.capture.directory import read_capture
     from pagelab.replay.design import design_of
-    from pagelab.replay.run import build, configure
-    from pagelab.replay.zone import prepare_zone
+    from pagelab.replay.run import build, read_checked, zone_under
 
-    capture = read_capture(path)
-    check_consistent(capture)
-    design_named(design if design is not None else design_of(capture)).switch_on()
-    zone_events = prepare_zone(capture, max_order=machine.max_order, has_cma=capture.config.get("CONFIG_CMA") == "y")
+    capture = read_checked(path)
+    zone_events = zone_under(design if design is not None else design_of(capture), capture)
     row = row_of(zone_events, number, path)
-    configure(capture, zone_events)
     program = build(zone_events)
     fault = ""
     program.call("link_events", len(zone_events))

@@ -92,15 +92,41 @@ def configure(capture: Capture, zone_events: ReplayZone) -> None:
     )
 
 
-def build(zone_events: ReplayZone) -> Program:
-    """Compile the model and the replay for the constants of now, with the zone as it was before its first page."""
-    with attached(PROBES):
-        program = Program([link_events, replay], STATE)
+def read_checked(path: Path) -> Capture:
+    """Read a capture whose files do not contradict each other.
+
+    :raises BadInput: if it is damaged, or they do.
+    """
+    from pagelab.capture.consistent import check_consistent
+    from pagelab.capture.directory import read_capture
+
+    capture = read_capture(path)
+    check_consistent(capture)
+    return capture
+
+
+def zone_under(design: str, capture: Capture) -> ReplayZone:
+    """The zone of a capture, with the model's features and constants set for its machine under a design."""
+    design_named(design).switch_on()
+    zone_events = prepare_zone(capture, max_order=machine.max_order, has_cma=capture.config.get("CONFIG_CMA") == "y")
+    configure(capture, zone_events)
+    return zone_events
+
+
+def fill_in(program: Program, zone_events: ReplayZone) -> None:
+    """Give a program the events, and what it has to know of other zones."""
     program.bind(tables.event, zone_events.columns)
     others = program.table(other_zone)
     for i in range(len(others)):
         managed, high, user = zone_events.others[i] if i < len(zone_events.others) else (0, 0, False)
         others[i]["managed_pages"], others[i]["watermark_high"], others[i]["holds_user_pages"] = managed, high, user
+
+
+def build(zone_events: ReplayZone) -> Program:
+    """Compile the model and the replay for the constants of now, with the zone as it was before its first page."""
+    with attached(PROBES):
+        program = Program([link_events, replay], STATE)
+    fill_in(program, zone_events)
     if not zone_events.start_known:
         program.table(tables.verdict)["reason"] = tables.REASON_START
     return program
@@ -130,16 +156,10 @@ def replay_capture(
     :param progress: called with the number of events followed, and of all.
     :raises BadInput: if the capture is damaged, or its kernel has features that no design models.
     """
-    from pagelab.capture.consistent import check_consistent
-    from pagelab.capture.directory import read_capture
-
     began = time.perf_counter()
-    capture = read_capture(path)
-    check_consistent(capture)
+    capture = read_checked(path)
     chosen = design_named(design if design is not None else design_of(capture))
-    chosen.switch_on()
-    zone_events = prepare_zone(capture, max_order=machine.max_order, has_cma=capture.config.get("CONFIG_CMA") == "y")
-    configure(capture, zone_events)
+    zone_events = zone_under(chosen.name, capture)
     program = build(zone_events)
     started = time.perf_counter()
     followed, fault = follow(program, len(zone_events), progress)

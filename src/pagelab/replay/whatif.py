@@ -19,11 +19,11 @@ from pagelab.linux import trace
 from pagelab.linux.designs import design_named
 from pagelab.linux.drain import drain_work_now
 from pagelab.linux.highatomic import highatomic
-from pagelab.linux.state import TABLES, machine, other_zone
+from pagelab.linux.state import TABLES
 from pagelab.replay import tables, whatif_tables
 from pagelab.replay.design import design_of
 from pagelab.replay.whatif_steps import finish, on_drain, on_zone_locked, what_if
-from pagelab.replay.zone import ReplayZone, prepare_zone
+from pagelab.replay.zone import ReplayZone
 
 if TYPE_CHECKING:
     from pagelab.capture.directory import Capture
@@ -137,18 +137,12 @@ def cost_of(
     design: str, capture: Capture, progress: Callable[[int, int], None] = lambda done, total: None
 ) -> tuple[Cost, ReplayZone]:
     """Do the work of a capture under a design."""
-    from pagelab.replay.run import configure
+    from pagelab.replay.run import fill_in, zone_under
 
-    design_named(design).switch_on()
-    zone_events = prepare_zone(capture, max_order=machine.max_order, has_cma=capture.config.get("CONFIG_CMA") == "y")
-    configure(capture, zone_events)
+    zone_events = zone_under(design, capture)
     with attached(PROBES):
         program = Program([what_if, finish], STATE, counted=COUNTED)
-    program.bind(tables.event, zone_events.columns)
-    others = program.table(other_zone)
-    for i in range(len(others)):
-        managed, high, user = zone_events.others[i] if i < len(zone_events.others) else (0, 0, False)
-        others[i]["managed_pages"], others[i]["watermark_high"], others[i]["holds_user_pages"] = managed, high, user
+    fill_in(program, zone_events)
     total, at, fault = len(zone_events), 0, ""
     while at < total and not fault:
         end = min(at + CHUNK, total)
@@ -185,13 +179,11 @@ def what_if_capture(
 
     :raises BadInput: if the capture is damaged, or there is no such design.
     """
-    from pagelab.capture.consistent import check_consistent
-    from pagelab.capture.directory import read_capture
+    from pagelab.replay.run import read_checked
 
     began = time.perf_counter()
     design_named(design)
-    capture = read_capture(path)
-    check_consistent(capture)
+    capture = read_checked(path)
     try:
         own = design_of(capture)
     except BadInput:
