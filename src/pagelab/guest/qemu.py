@@ -22,6 +22,8 @@ from pagelab.errors import GuestFailed, MissingTool
 if TYPE_CHECKING:
     from qemu.qmp import QMPClient
 
+    from pagelab.guest.gdb import Stub
+
 PROGRAM = "qemu-system-x86_64"
 _PR_SET_PDEATHSIG = 1
 _LINES_KEPT = 400
@@ -31,7 +33,7 @@ _PANIC = re.compile(r"Kernel panic|BUG: |Oops|Unable to mount root|not syncing")
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What to boot.  ``disk`` is a raw image or None; memory in MiB."""
+    """What to boot.  ``disk`` is a raw image or None; memory in MiB; ``gdb``: with a gdb stub (pagelab.guest.gdb)."""
 
     kernel: Path
     initramfs: Path
@@ -42,6 +44,7 @@ class Setup:
     max_mib: int
     disk: Path | None
     directory: Path
+    gdb: bool = False
 
 
 def find_qemu() -> str:
@@ -80,6 +83,8 @@ def arguments(setup: Setup) -> list[str]:
         # A comma in a path is doubled in QEMU's option syntax.  Nothing on this disk outlives the run: cache=unsafe.
         words += ["-drive", f"if=none,id=scratch,format=raw,cache=unsafe,werror=stop,file={_escape(setup.disk)}"]
         words += ["-device", "virtio-blk-pci,drive=scratch"]
+    if setup.gdb:
+        words += ["-chardev", "socket,id=gdb,path=gdb,server=on,wait=off", "-gdb", "chardev:gdb"]
     return words
 
 
@@ -190,6 +195,15 @@ class Machine:
             await self._qmp.execute("device_add", {"driver": "pc-dimm", "id": name, "memdev": f"{name}-ram"})
         except QMPError as error:
             raise GuestFailed(f"QEMU cannot hot-add {mib} MiB ({error})", "try less memory") from error
+
+    async def gdb(self) -> Stub:
+        """Connect to the gdb stub; the guest stops.
+
+        :raises StubFailed: it does not answer.
+        """
+        from pagelab.guest.gdb import Stub
+
+        return await Stub.connect(f"/proc/self/fd/{self._directory}/gdb")
 
     async def save_memory(self, address: int, size: int, name: str) -> None:
         """Write ``size`` bytes at a virtual address, as CPU 0 sees it now, to a file in the machine's directory.
