@@ -20,7 +20,7 @@ import pytest
 
 from pagelab.capture.events import Kind
 from pagelab.capture.trace_dat import read_trace_dat
-from pagelab.guest import kernels, qemu, record
+from pagelab.guest import kernels, qemu, record, room
 from tests.conftest import Pagelab
 
 pytestmark = [pytest.mark.guest, pytest.mark.timeout(240)]
@@ -179,7 +179,8 @@ def test_trace_cmd_reads_the_same(run_pagelab: Pagelab, tmp_path: Path) -> None:
 
 
 def test_full_trace_buffers_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(record, "TRACE_MIB", 4)
+    monkeypatch.setattr(room, "TRACE_MIB", 4)
+    monkeypatch.setattr(room, "BYTES_PER_PAGE", 1)
     outcome = record.record(record.Plan("6.1", pages=60_000), tmp_path / "c")
     trace = read_trace_dat(tmp_path / "c/trace.dat")
     assert outcome.lost > 0

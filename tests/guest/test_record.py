@@ -12,7 +12,7 @@ import pytest
 from pagelab.capture.events import Kind
 from pagelab.cli.record import megabytes
 from pagelab.errors import BadInput, GuestFailed, MissingTool
-from pagelab.guest import qemu, record
+from pagelab.guest import qemu, record, room
 from pagelab.guest.probes import PROBES, PROBES_5_10, probes_for
 from pagelab.guest.record import Plan
 from pagelab.guest.workloads import DEFAULT_PAGES
@@ -32,6 +32,7 @@ from tests.conftest import Pagelab
         ({"offline": -1}, "--offline -1"),
         ({"seed": -1}, "--seed -1"),
         ({"pages": 0}, "--pages 0"),
+        ({"pages": 4_000_001}, "--pages 4000001"),
         ({"clock": "sundial"}, "sundial"),
         ({"timeout": 1}, "--timeout 1"),
         ({"packages": ("stress-ng",)}, "--package"),
@@ -59,7 +60,17 @@ def test_all_cpus_together_allocate_the_pages() -> None:
         for offline in (0, 3):
             settings = record.settings(Plan("6.1", cpus=cpus, offline=offline))
             assert int(settings["TARGET"]) * cpus * int(settings["ROUNDS_LEAST"]) >= DEFAULT_PAGES
-            assert int(settings["BUFFER_KB"]) * cpus <= record.TRACE_MIB * 1024
+            assert int(settings["BUFFER_KB"]) * cpus <= room.TRACE_MIB * 1024
+
+
+def test_a_long_trace_has_room_below_4_gib() -> None:
+    for cpus in (1, 2, 4, 64):
+        for pages in (1, DEFAULT_PAGES, 1_000_000, room.MOST_PAGES):
+            trace = room.buffer_mib(cpus, pages) * cpus
+            base = room.base_mib(cpus, pages)
+            assert trace << 20 >= pages * room.BYTES_PER_PAGE
+            assert trace + room.buffer_mib(cpus, pages) + 128 <= base < 2816
+            assert base == room.BASE_MIB or pages > DEFAULT_PAGES
 
 
 def test_probes_are_named_after_the_kinds() -> None:
@@ -116,6 +127,19 @@ def test_scratch_disk_gives_plain_files_inside_only(tmp_path: Path) -> None:
     record._unpack(scratch_disk(tmp_path / "disk", *names, link), tmp_path / "raw")
     found = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if not path.is_dir()}
     assert found == {"disk", "raw/trace.dat", "raw/facts/stats"}
+
+
+def test_scratch_disk_can_hold_one_archive_behind_another(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    for name, size in (("raw/0", 700), ("raw/1", 0), ("raw/2", 40_000)):
+        member = tarfile.TarInfo(name)
+        member.size = size
+        with disk.open("ab") as file:
+            file.write(member.tobuf() + bytes(-(-size // 512) * 512) + bytes(1024))  # contents of zeros as well
+    with disk.open("ab") as file:
+        file.truncate(1 << 20)
+    record._unpack(disk, tmp_path)
+    assert [(tmp_path / "raw" / str(cpu)).stat().st_size for cpu in range(3)] == [700, 0, 40_000]
 
 
 def test_scratch_disk_without_a_capture_is_told(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ def set_arguments(parser: argparse.ArgumentParser) -> None:
     work = parser.add_argument_group("what it does")
     work.add_argument("--workload", default="churn", metavar="W", help="churn (default), files or fork")
     work.add_argument("--seed", default=1, type=int, metavar="N", help="of the workload's random choices (default 1)")
-    work.add_argument("--pages", type=int, metavar="N", help="pages the workload allocates, all CPUs (default 120000)")
+    work.add_argument("--pages", type=int, metavar="N", help="pages allocated, all CPUs (default 120000)")
     work.add_argument("--command", metavar="LINE", help="a shell command instead of a built-in workload")
     work.add_argument("--package", default=[], action="append", metavar="NAME", help="Debian package the command needs")
     work.add_argument("--offline", default=0, type=int, metavar="N", help="take N memory blocks offline meanwhile")

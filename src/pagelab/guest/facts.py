@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pagelab.guest.room import base_mib
+
 if TYPE_CHECKING:
     from pagelab.guest.apt import Tree
     from pagelab.guest.kernels import Kernel
@@ -101,7 +103,7 @@ def capture_toml(
             "accelerator": accelerator,
             "qemu": qemu,
             "cpus": plan.cpus,
-            "base_mib": 512,
+            "base_mib": base_mib(plan.cpus, plan.pages),
             "memory_mib": plan.memory_mib,
             "zone": plan.zone,
             "blocks": facts.online,

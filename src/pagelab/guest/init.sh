@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # The guest's only process of its own: sets up tracing, brings the hot-added memory online, works it, hands out the files.
 # /etc/record.conf (written by guest/initramfs.py) holds the settings.  Lines "pagelab: ..." on the console tell the
-# host how far it is; data goes out as a tar archive on the scratch disk.
+# host how far it is; data goes out as tar archives, one behind another, on the scratch disk.
 
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C
 /bin/busybox --install -s /bin
@@ -156,12 +156,17 @@ cp --parents per_cpu/cpu*/stats /out/tracing
 formats=$(for event in $EVENTS; do echo "events/$event/format"; done)
 cp --parents events/header_page events/header_event printk_formats saved_cmdlines trace_clock \
     events/ftrace/*/format events/pagelab/*/format $formats /out/tracing 2>/dev/null
+exec 3> /dev/vda
+(cd /out && tar -cf - . >&3) || fail "writing to the scratch disk"
+# One archive for each CPU: its trace is there twice meanwhile, and there may not be room for all of them twice.
 for cpu in per_cpu/cpu*; do
-    work extract $cpu/trace_pipe_raw "/out/raw/${cpu##*cpu}" || fail "the trace of ${cpu##*/} cannot be read"
+    raw=raw/${cpu##*cpu}
+    work extract $cpu/trace_pipe_raw "/out/$raw" || fail "the trace of ${cpu##*/} cannot be read"
+    (cd /out && tar -cf - "$raw" >&3) || fail "writing to the scratch disk"
+    rm "/out/$raw"
 done
-cd /out
-tar -cf - . | dd of=/dev/vda bs=1M conv=fsync 2> /run/dd || fail "writing to the scratch disk: $(tail -n 1 /run/dd)"
-say "done"
+exec 3>&-
 sync
+say "done"
 poweroff -f
 sleep 60

@@ -13,11 +13,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from pagelab.cache import appears_whole
 from pagelab.errors import BadInput, GuestFailed, MissingTool
-from pagelab.guest import accelerator, apt, initramfs, kernels, probes, qemu, tools
+from pagelab.guest import accelerator, apt, initramfs, kernels, probes, qemu, room, tools
 from pagelab.guest.facts import Facts, capture_toml, read_facts
 from pagelab.guest.kernel_text import kernel_text
 from pagelab.guest.probes_inside import WITH_PROBES_INSIDE, probes_inside
@@ -26,9 +26,7 @@ from pagelab.guest.workloads import DEFAULT_PAGES, WORKLOADS
 
 OnStep = Callable[[str, float | None], None]
 
-BASE_MIB = 512
 BLOCK_MIB = 128
-TRACE_MIB = 192
 _SCRATCH_BYTES = 4 << 30  # sparse
 CLOCKS = ("counter", "global", "mono", "local", "x86-tsc", "boot")
 
@@ -83,8 +81,8 @@ class Plan:
             raise BadInput(message, "one block has to stay: offline fewer, or hot-add more with --memory")
         if not 0 <= self.seed < 1 << 48:
             raise BadInput(f"--seed {self.seed} is out of range", "give a number from 0 to 2^48 - 1")
-        if not 1 <= self.pages <= 1_000_000:
-            raise BadInput(f"--pages {self.pages} is out of range", "give a number from 1 to 1000000")
+        if not 1 <= self.pages <= room.MOST_PAGES:
+            raise BadInput(f"--pages {self.pages} is out of range", f"give a number from 1 to {room.MOST_PAGES}")
         if self.clock not in CLOCKS:
             raise BadInput(f"--clock {self.clock!r} is not known", f"known are {', '.join(CLOCKS)}")
         if not 10 <= self.timeout <= 86400:
@@ -135,7 +133,7 @@ def settings(plan: Plan) -> dict[str, str]:
     parts = 4 if plan.offline else 1
     return {
         "CLOCK": plan.clock,
-        "BUFFER_KB": str(min(TRACE_MIB // plan.cpus, 128) * 1024),
+        "BUFFER_KB": str(room.buffer_mib(plan.cpus, plan.pages) * 1024),
         "EVENTS": " ".join(probes.EVENTS),
         "DIMM_BYTES": str(plan.memory_mib << 20),
         "ONLINE": f"online_{plan.zone}",
@@ -253,7 +251,7 @@ def _boot(plan: Plan, kernel: kernels.Kernel, archive: bytes, accel: str, direct
         command_line=command_line(plan),
         accelerator=accel,
         cpus=plan.cpus,
-        base_mib=BASE_MIB,
+        base_mib=room.base_mib(plan.cpus, plan.pages),
         max_mib=8192,
         disk=disk,
         directory=directory,
@@ -288,22 +286,35 @@ async def _drive(setup: qemu.Setup, plan: Plan, steps: _Steps) -> None:
 
 
 def _unpack(disk: Path, target: Path) -> None:
-    """Unpack the tar archive that the guest wrote to the scratch disk: plain files only, none outside ``target``.
+    """Unpack the tar archives that the guest wrote to the scratch disk: plain files only, none outside ``target``.
 
     By hand, because ``extractall(filter=...)`` came with Python 3.11.4 and Debian 12 has 3.11.2.
     """
     try:
-        with tarfile.open(disk, "r:") as archive:
-            for member in archive:
-                parts = [part for part in member.name.split("/") if part not in ("", ".")]
-                content = archive.extractfile(member) if member.isfile() and ".." not in parts else None
-                if content is not None:
-                    path = target.joinpath(*parts)
-                    path.parent.mkdir(parents=True, exist_ok=True)
-                    with path.open("wb") as file:
-                        shutil.copyfileobj(content, file, 1 << 20)
+        with disk.open("rb") as file:
+            while _at_archive(file):
+                with tarfile.open(fileobj=file, mode="r:") as archive:
+                    for member in archive:
+                        parts = [part for part in member.name.split("/") if part not in ("", ".")]
+                        content = archive.extractfile(member) if member.isfile() and ".." not in parts else None
+                        if content is not None:
+                            path = target.joinpath(*parts)
+                            path.parent.mkdir(parents=True, exist_ok=True)
+                            with path.open("wb") as copy:
+                                shutil.copyfileobj(content, copy, 1 << 20)
+                    end = archive.offset
+                file.seek(end)
     except tarfile.TarError as error:
         raise GuestFailed(f"the guest's scratch disk holds no archive ({error})", "record again") from error
+
+
+def _at_archive(file: BinaryIO) -> bool:
+    """Whether there is one more; goes to its first byte.  Zeros end each of them: at most a record of 20 blocks."""
+    start = file.tell()
+    ahead = file.read(21 * tarfile.BLOCKSIZE)
+    zeros = len(ahead) - len(ahead.lstrip(b"\0"))
+    file.seek(start + zeros // tarfile.BLOCKSIZE * tarfile.BLOCKSIZE)
+    return zeros < len(ahead)
 
 
 def _lay_out(raw: Path, work: Path, kernel: kernels.Kernel) -> None:
