@@ -79,6 +79,13 @@ def test_what_was_scored_is_not_recorded_again(
     assert page.read_text().startswith("# Words\n")
     assert "| 6.1 | movable | churn | 2 | 0 | 1 | 70 | 100.00 % | 0.00 % | 0 | 10 |" in page.read_text()
     assert "old" not in page.read_text()
+    for kernel in ("6.1", "6.12"):
+        assert main(["--kernel", kernel, "--kept"]) == 0
+        assert ("| 6.1 | movable | churn | 2 | 0 | 1 |" in capsys.readouterr().out) == (kernel == "6.1")
+    assert main([*options, "--first-seed", "1000"]) == 0
+    assert "--seed 1000" in " ".join(calls[-2])
+    assert main(["--kept"]) == 0
+    assert "| 6.1 | movable | churn | 2 | 0 | 2 | 140 |" in capsys.readouterr().out
     kept = json.loads((tmp_path / "kept" / f"{ROW.name(1)}.json").read_text())
     assert main([*options, "--page", str(page)]) == 0
     (tmp_path / "kept" / f"{ROW.name(1)}.json").write_text(json.dumps(kept | {"missed": 1}))

@@ -2,7 +2,8 @@
 """Hold the model against real kernels: record and replay kernel x zone x workload x CPUs, and write the table of it.
 
 ``python tools/conformance.py`` boots a kernel for each row, replays what it recorded, and keeps the score in
-``build/conformance``: a run that was ended goes on where it was.  ``--page FILE`` writes all below the mark in a page.
+``build/conformance``: a run that was ended goes on where it was.  ``--page FILE`` writes all below the mark in a page;
+with ``--kept`` from the scores that are there.
 """
 
 from __future__ import annotations
@@ -106,12 +107,12 @@ def judged(row: Row, seed: int, release: str, capture: Path) -> tuple[int, dict[
     }
 
 
-def scores(rows: Iterable[Row], seeds: int, keep: Path | None) -> Iterator[dict[str, Any]]:
+def scores(rows: Iterable[Row], seeds: Iterable[int], keep: Path | None) -> Iterator[dict[str, Any]]:
     """All scores, those that are kept first looked up."""
     KEPT.mkdir(parents=True, exist_ok=True)
     if keep is not None:
         keep.mkdir(parents=True, exist_ok=True)
-    for seed, row in itertools.product(range(1, seeds + 1), rows):
+    for seed, row in itertools.product(seeds, rows):
         path = KEPT / f"{row.name(seed)}.json"
         if not path.is_file():
             found = score(row, seed, keep)
@@ -119,6 +120,15 @@ def scores(rows: Iterable[Row], seeds: int, keep: Path | None) -> Iterator[dict[
             fresh.write_text(json.dumps(found, indent=1))
             fresh.rename(path)
         yield json.loads(path.read_text())
+
+
+def kept(rows: Iterable[Row]) -> Iterator[dict[str, Any]]:
+    """The scores that are kept, whatever their seeds."""
+    wanted = set(rows)
+    for path in sorted(KEPT.glob("*.json")):
+        one = json.loads(path.read_text())
+        if Row(*(one[name] for name in Row.__dataclass_fields__)) in wanted:
+            yield one
 
 
 def row_of(capture: Path) -> tuple[Row, int, str]:
@@ -188,13 +198,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     """:returns: 0 if nothing was missed, 1 if something was, 3 if a capture could not be judged."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=1, metavar="N", help="captures a row (default 1)")
+    parser.add_argument("--first-seed", type=int, default=1, metavar="N", help="the lowest of them (default 1)")
     for name, values in (("kernel", KERNELS), ("zone", ZONES), ("workload", WORKLOADS)):
         parser.add_argument(f"--{name}", action="append", choices=values, help="only these (default: all)")
     for name, numbers in (("cpus", CPUS), ("offline", OFFLINE)):
         parser.add_argument(f"--{name}", action="append", type=int, help=f"only these (default: {numbers})")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="keep captures that are not exact there")
+    parser.add_argument("--kept", action="store_true", help="the scores that are kept, record nothing")
     parser.add_argument(
-        "--captures", type=Path, action="append", metavar="DIR", help="score the captures in DIR, record nothing"
+        "--captures",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="score the captures in DIR, record nothing",
     )
     parser.add_argument("--page", type=Path, metavar="FILE", help="write the table below the mark in this page")
     args = parser.parse_args(argv)
@@ -208,8 +225,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             OFFLINE if args.offline is None else args.offline,
         )
     ]
+    if args.kept or args.captures:
+        chosen = itertools.chain(kept(rows) if args.kept else (), recorded(args.captures))
+    else:
+        seeds = range(args.first_seed, args.first_seed + args.seeds)
+        chosen = itertools.chain(scores(rows, seeds, args.keep))
     found = []
-    for one in recorded(args.captures) if args.captures else scores(rows, args.seeds, args.keep):
+    for one in chosen:
         found.append(one)
         row = Row(*(one[name] for name in Row.__dataclass_fields__))
         words = (

@@ -95,8 +95,10 @@ def main(args: argparse.Namespace) -> int:
             force=args.force,
         )
     if outcome.lost:
+        # The buffers are as large as a built-in workload of that many pages needs.
+        hint = "more --pages make them larger" if plan.command else "fewer --pages"
         console.print(
-            f"pagelab: {outcome.lost} events were lost: the trace buffers were full\n  hint: fewer --pages",
+            f"pagelab: {outcome.lost} events were lost: the trace buffers were full\n  hint: {hint}",
             markup=False,
             highlight=False,
         )
