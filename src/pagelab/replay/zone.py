@@ -6,8 +6,8 @@ A zone that was empty when the trace began is known completely: each page that i
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -167,27 +167,11 @@ def prepare_zone(capture: Capture, *, max_order: int, has_cma: bool) -> ReplayZo
     arg = events.arg
     if not (events.kind == Kind.ALLOC_PAGES_BULK_PAGE).any():
         arg, keep = _bulk_allocations(events, keep, zone.name)
-    events = _pcplist_pages(events)
     rows = np.flatnonzero(keep)
-    events = events[keep]
-    of_zone = np.isin(events.kind, OF_PAGE) & in_zone[keep]
-    page = np.where(of_zone, events.pfn - start, -1)
-    page = np.where(events.kind == Kind.ZONE_SET_PAGESET, np.clip(events.pfn, -1, 2**31 - 1), page)
-    migratetype = events.migratetype
+    columns = _columns(events, rows, in_zone, start)
+    columns["arg"] = arg[rows]
     if not has_cma:
-        migratetype = np.where(migratetype == MIGRATE_CMA, np.int8(MIGRATE_ISOLATE), migratetype)
-    columns: dict[str, npt.NDArray[np.generic]] = {
-        "kind": events.kind.astype(np.int8),
-        "cpu": events.cpu,
-        "pid": events.pid,
-        "context": events.context.view(np.int8),
-        "order": events.order,
-        "migratetype": migratetype,
-        "page": page.astype(np.int32),
-        "arg": arg[keep],
-        "note": np.zeros(len(rows), np.int8),
-        "next": np.full(len(rows), -1, np.int32),
-    }
+        columns["migratetype"][columns["migratetype"] == MIGRATE_CMA] = MIGRATE_ISOLATE
     nr_cpus = max(capture.cpus, int(events.cpu.max(initial=0)) + 1)
     others = [
         (z.managed, z.high, z.name in USER_ZONES)
@@ -195,8 +179,30 @@ def prepare_zone(capture: Capture, *, max_order: int, has_cma: bool) -> ReplayZo
         if (z.node, z.name) != (zone.node, zone.name)
     ]
     probes = frozenset(Kind(int(k)) for k in np.unique(capture.events.kind))
-    columns = {name: np.ascontiguousarray(array) for name, array in columns.items()}
     return ReplayZone(zone.name, zone.node, start, pages, nr_cpus, empty, others, probes, rows, columns)
+
+
+def _columns(
+    events: Events, rows: npt.NDArray[np.int64], in_zone: npt.NDArray[np.bool_], start: int
+) -> dict[str, npt.NDArray[Any]]:
+    """The columns of some rows but ``arg``, one after the other: of a long trace there is no room for two copies."""
+    migratetype, order, context = _pcplist_pages(events)
+    columns: dict[str, npt.NDArray[Any]] = {
+        "kind": events.kind[rows].astype(np.int8),
+        "cpu": events.cpu[rows],
+        "pid": events.pid[rows],
+        "context": context[rows].view(np.int8),
+        "order": order[rows],
+        "migratetype": migratetype[rows],
+        "page": np.full(len(rows), -1, np.int32),
+        "note": np.zeros(len(rows), np.int8),
+        "next": np.full(len(rows), -1, np.int32),
+    }
+    of_zone = np.isin(columns["kind"], OF_PAGE) & in_zone[rows]
+    columns["page"][of_zone] = events.pfn[rows[of_zone]] - start
+    high = columns["kind"] == Kind.ZONE_SET_PAGESET
+    columns["page"][high] = np.clip(events.pfn[rows[high]], -1, 2**31 - 1)
+    return columns
 
 
 def _context(events: Events) -> npt.NDArray[np.uint8]:
@@ -206,8 +212,10 @@ def _context(events: Events) -> npt.NDArray[np.uint8]:
     return np.where(by_breakpoint, events.context & ~breakpoint_bits, events.context)
 
 
-def _pcplist_pages(events: Events) -> Events:
-    """The events, with order, migratetype and context of each page that was taken from a pcplist.
+def _pcplist_pages(
+    events: Events,
+) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.int8], npt.NDArray[np.uint8]]:
+    """Migratetype, order and context of all events, with those of each page that was taken from a pcplist.
 
     Of a bulk allocation: as its entry by the same task says.  Otherwise as the next mm_page_alloc of that page says.
     """
@@ -226,7 +234,7 @@ def _pcplist_pages(events: Events) -> Events:
     taken, logged = taken[pairs], logged[pairs]
     migratetype[taken], order[taken] = events.migratetype[logged], events.order[logged]
     context[taken] = events.context[logged]  # that of a probe by breakpoint hides a hardirq
-    return replace(events, migratetype=migratetype, order=order, context=context)
+    return migratetype, order, context
 
 
 def _bulk_allocations(
