@@ -2,7 +2,7 @@
 """The machine code and the symbols of a kernel, as they are in memory once it runs.
 
 The package has only the compressed image, without symbols.  So the kernel is booted once, and QEMU writes its text to
-a file; both are kept in the cache.  ``nokaslr``, here as in every recording, keeps the addresses the same.
+a file; this, the symbols and the kernel's BTF are kept in the cache.  ``nokaslr``, here as in every recording, keeps the addresses the same.
 """
 
 from __future__ import annotations
@@ -11,14 +11,16 @@ import asyncio
 import bisect
 import hashlib
 import re
+import tarfile
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 from pagelab.cache import appears_whole, cache_directory
 from pagelab.errors import GuestFailed
 from pagelab.guest import qemu
+from pagelab.guest.btf import Btf
 from pagelab.guest.cpio import Archive
 from pagelab.guest.kernels import Kernel, module_bytes, modules_in_order
 
@@ -28,9 +30,12 @@ _DISK_BYTES = 64 << 20  # sparse
 _INIT = """\
 #!/bin/busybox sh
 /bin/busybox mount -t proc proc /proc
+/bin/busybox mount -t sysfs sysfs /sys
 /bin/busybox mount -t devtmpfs devtmpfs /dev
 for module in {modules}; do /bin/busybox insmod /lib/modules/$module; done
-/bin/busybox dd if=/proc/kallsyms of=/dev/vda bs=1M conv=fsync 2> /dev/null || echo pagelab: failed
+/bin/busybox cat /proc/kallsyms > /kallsyms.txt
+/bin/busybox cat /sys/kernel/btf/vmlinux > /btf
+/bin/busybox tar -cf - -C / kallsyms.txt btf | /bin/busybox dd of=/dev/vda bs=1M conv=fsync 2> /dev/null
 echo pagelab: text $(/bin/busybox grep -E ' (_stext|_etext)$' /proc/kallsyms)
 exec /bin/busybox sleep 1000
 """
@@ -47,11 +52,21 @@ class Function:
 
 @dataclass(frozen=True)
 class KernelText:
-    """``symbols``: address of each symbol of the text (a name that occurs twice is left out)."""
+    """``symbols``: address of each symbol of the text (a name that occurs twice is left out).
+
+    ``data``: of each other symbol; a per-CPU variable has its offset.  ``types``: the kernel's BTF.
+    """
 
     start: int
     code: bytes
     symbols: dict[str, int]
+    data: dict[str, int] = field(default_factory=dict)
+    types: bytes = b""
+
+    @cached_property
+    def btf(self) -> Btf:
+        """:raises BadInput: the kernel was built without."""
+        return Btf(self.types)
 
     @cached_property
     def _addresses(self) -> list[int]:
@@ -75,6 +90,13 @@ class KernelText:
         end = self._addresses[after] if after < len(self._addresses) else self.start + len(self.code)
         return Function(found, address, self.code[address - self.start : end - self.start])
 
+    def clone_of(self, address: int) -> str:
+        """The function that an address lies in, without the suffix of a clone or a part; "" outside of the text."""
+        after = bisect.bisect_right(self._addresses, address)
+        if after == 0 or address >= self.start + len(self.code):
+            return ""
+        return self._names[self._addresses[after - 1]].split(".")[0]
+
     def name_at(self, address: int) -> str:
         """The symbol at exactly that address, "" if there is none."""
         return self._names.get(address, "")
@@ -82,9 +104,13 @@ class KernelText:
 
 def parse_symbols(kallsyms: str, start: int, end: int) -> dict[str, int]:
     """The symbols in ``start`` to ``end`` of a ``/proc/kallsyms``, without those of modules."""
+    return _symbols(kallsyms, "tTwW", start, end)
+
+
+def _symbols(kallsyms: str, kinds: str, start: int = 0, end: int = 1 << 64) -> dict[str, int]:
     symbols: dict[str, int] = {}
     twice = set()
-    for match in re.finditer(r"(?m)^([0-9a-f]{16}) [tTwW] (\S+)$", kallsyms):
+    for match in re.finditer(rf"(?m)^([0-9a-f]{{16}}) [{kinds}] (\S+)$", kallsyms):
         address, name = int(match[1], 16), match[2]
         if start <= address < end:
             if name in symbols:
@@ -101,19 +127,21 @@ def kernel_text(kernel: Kernel, accelerator: str, busybox: Path) -> KernelText:
     """
     digest = hashlib.sha256(f"{kernel.release} {kernel.version}".encode()).hexdigest()[:16]
     final = cache_directory("text") / digest
-    if not (final / "kallsyms.txt").is_file():
+    if not (final / "btf").is_file():
         with appears_whole(final) as work:
             _boot(kernel, accelerator, busybox, work)
     kallsyms = (final / "kallsyms.txt").read_text("ascii", "replace")
     code = (final / "text").read_bytes()
     match = re.search(r"(?m)^([0-9a-f]{16}) \w _stext$", kallsyms)
     start = int(match[1], 16) if match else 0
-    return KernelText(start, code, parse_symbols(kallsyms, start, start + len(code)))
+    symbols = parse_symbols(kallsyms, start, start + len(code))
+    return KernelText(start, code, symbols, _symbols(kallsyms, "AbBdDrR"), (final / "btf").read_bytes())
 
 
 def _boot(kernel: Kernel, accelerator: str, busybox: Path, work: Path) -> None:
     archive = Archive()
     archive.directory("proc")
+    archive.directory("sys")
     archive.directory("dev")
     archive.character_device("dev/console", 5, 1)
     archive.file("bin/busybox", busybox.read_bytes(), 0o755)
@@ -142,7 +170,11 @@ def _boot(kernel: Kernel, accelerator: str, busybox: Path, work: Path) -> None:
         )
         asyncio.run(_copy_text(setup))
         (work / "text").write_bytes((directory / "text").read_bytes())
-        (work / "kallsyms.txt").write_bytes(disk.read_bytes().rstrip(b"\0"))
+        with tarfile.open(disk, "r:") as handed_out:
+            for name in ("kallsyms.txt", "btf"):
+                content = handed_out.extractfile(name)
+                assert content is not None
+                (work / name).write_bytes(content.read())
 
 
 async def _copy_text(setup: qemu.Setup) -> None:

@@ -20,15 +20,24 @@ WORKLOADS = {
 DEFAULT_PAGES = 120_000
 
 
-@functools.cache
 def work_program() -> bytes:
     """The static executable ``work`` (see workloads.ll), the same bytes for the same llvmlite.
 
     :raises MissingTool: this llvmlite cannot generate x86-64 code.
     """
+    return program("workloads.ll")
+
+
+@functools.cache
+def program(name: str) -> bytes:
+    """The static executable of a file of LLVM text beside this one, behind machine.ll.
+
+    :raises MissingTool: this llvmlite cannot generate x86-64 code.
+    """
     import llvmlite.binding as llvm
 
-    text = resources.files("pagelab.guest").joinpath("workloads.ll").read_text("ascii")
+    here = resources.files("pagelab.guest")
+    text = "".join(here.joinpath(part).read_text("ascii") for part in ("machine.ll", name))
     llvm.initialize_all_targets()
     llvm.initialize_all_asmprinters()
     llvm.initialize_native_asmparser()
@@ -39,6 +48,6 @@ def work_program() -> bytes:
         module.verify()
         code = machine.emit_object(module)
     except RuntimeError as error:
-        message = f"llvmlite cannot generate x86-64 code for the guest's workloads ({str(error).splitlines()[0]})"
+        message = f"llvmlite cannot generate x86-64 code for the guest's programs ({str(error).splitlines()[0]})"
         raise MissingTool(message, "run pagelab on an x86-64 machine") from error
     return static_program(text_of_object(code))
