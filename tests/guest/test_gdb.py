@@ -186,6 +186,13 @@ def test_a_stub_that_cannot_hold_single_cpus_is_refused(tmp_path: Path) -> None:
         with_stub(tmp_path, {b"vCont?": b""}, use)
 
 
+def test_the_stop_at_connecting_is_no_answer(tmp_path: Path) -> None:
+    async def use(stub: Stub) -> bytes:
+        return await stub.read(0x10, 1)
+
+    assert with_stub(tmp_path, {b"m10,1": b"!" + framed(b"T02thread:01;") + framed(b"5a")}, use)[0] == b"\x5a"
+
+
 def test_nobody_listening_is_told(tmp_path: Path) -> None:
     with pytest.raises(StubFailed, match=r"cannot be reached \(No such file or directory\)"):
         asyncio.run(Stub.connect(tmp_path / "gdb"))

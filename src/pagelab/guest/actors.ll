@@ -4,8 +4,8 @@
 ; this.
 ;
 ; An actor pins itself to CPU, gets ready, and says so; then it sleeps until the host tells it to act, acts once, says
-; so, and sleeps until it is killed.  It talks through words of a page at a fixed address, which the host reads and
-; writes while the guest stands:
+; so, and sleeps until it is killed.  It talks through words at a fixed address, which the host finds through its page
+; tables (the page may be migrated), and reads and writes while the guest stands:
 ;   0x10000000   the host stores 1: act
 ;   0x10000008   1 ready, 2 done
 ;   0x10000010   what the last system call of the act returned
@@ -17,7 +17,8 @@
 ;   touch CPU TIMES FILLER  a page is allocated and freed again, a number of times
 ;   write CPU FILE TEXT     open(), write()
 ;   kill CPU PID            SIGINT
-;   wait CPU                ends when it is told to act
+;   stock CPU COUNT FILLER  pages are freed at once, before it is ready
+;   wait CPU 0 FILLER       ends when it is told to act
 
 ; mmap() of anonymous memory at an address.
 define internal void @map(i64 %address, i64 %bytes) {
@@ -205,7 +206,8 @@ entry:
                                      i64 100, label %drop
                                      i64 116, label %touch
                                      i64 119, label %writing
-                                     i64 107, label %kill ]
+                                     i64 107, label %kill
+                                     i64 115, label %stock ]
 free:
   %pages = call i64 @decimal(i64 %third)
   %filler = call i64 @decimal(i64 %fourth)
@@ -235,6 +237,8 @@ writing:
   %waits = icmp eq i64 %next, 97
   br i1 %waits, label %waiting, label %write
 waiting:
+  %filler4 = call i64 @decimal(i64 %fourth)
+  call void @allocate(i64 0, i64 %filler4)
   call void @ready_and_wait()
   call void @exit(i64 0)
   unreachable
@@ -247,8 +251,15 @@ kill:
   call void @ready_and_wait()
   %killed = call i64 @syscall(i64 62, i64 %pid, i64 2, i64 0, i64 0, i64 0, i64 0)
   br label %done
+stock:
+  %stocked = call i64 @decimal(i64 %third)
+  %filler5 = call i64 @decimal(i64 %fourth)
+  call void @allocate(i64 %stocked, i64 %filler5)
+  %freed = call i64 @drop(i64 536870912, i64 %stocked)
+  call void @ready_and_wait()
+  br label %done
 done:
-  %result = phi i64 [ %closed, %free ], [ %dropped, %drop ], [ %touched, %touch ], [ %written, %write ], [ %killed, %kill ]
+  %result = phi i64 [ %closed, %free ], [ %dropped, %drop ], [ %touched, %touch ], [ %written, %write ], [ %killed, %kill ], [ %freed, %stock ]
   call void @store(i64 268435472, i64 %result)
   call void @store(i64 268435464, i64 2)
   br label %asleep

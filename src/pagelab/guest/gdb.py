@@ -187,10 +187,12 @@ class Stub:
     async def request(self, packet: bytes) -> bytes:
         """Send a packet, and the answer to it."""
         await self._send(packet)
-        answer = await self._next(self._patience)
-        if answer is None:
-            raise StubFailed(f"QEMU's gdb stub does not answer {packet[:20].decode('ascii', 'replace')!r}")
-        return answer
+        while True:
+            answer = await self._next(self._patience)
+            if answer is None:
+                raise StubFailed(f"QEMU's gdb stub does not answer {packet[:20].decode('ascii', 'replace')!r}")
+            if answer[:1] not in (b"T", b"S"):  # QEMU tells of the stop that connecting is
+                return answer
 
     async def _ok(self, packet: bytes) -> None:
         answer = await self.request(packet)

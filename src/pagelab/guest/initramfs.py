@@ -29,12 +29,14 @@ def build(
     probes: Iterable[Probe],
     sysctls: Mapping[str, str],
     extra: Path | None = None,
+    files: Mapping[str, bytes] | None = None,
 ) -> bytes:
     """The archive, the same bytes for the same arguments.
 
     :param tools: unpacked packages that hold busybox-static.
     :param settings: shell variables for init.sh.
     :param extra: unpacked packages (with their dependencies) whose programs the workload's command may call.
+    :param files: more files by their path; they can be executed.
     :raises MissingTool: busybox or a module is not where it should be.
     """
     archive = Archive()
@@ -48,6 +50,8 @@ def build(
     archive.file("bin/work", work_program(), 0o755)
     if extra is not None:
         add_tree(archive, extra)
+    for path_inside, data in (files or {}).items():
+        archive.file(path_inside, data, 0o755)
     names = []
     for path in modules_in_order(kernel, _MODULES):
         name = path.name[: path.name.index(".ko")] + ".ko"

@@ -2,7 +2,8 @@
 """The machine code and the symbols of a kernel, as they are in memory once it runs.
 
 The package has only the compressed image, without symbols.  So the kernel is booted once, and QEMU writes its text to
-a file; this, the symbols and the kernel's BTF are kept in the cache.  ``nokaslr``, here as in every recording, keeps the addresses the same.
+a file; this, the symbols and the kernel's BTF are kept in the cache.  ``nokaslr``, here as in every recording, keeps
+the addresses the same.
 """
 
 from __future__ import annotations
@@ -90,7 +91,7 @@ class KernelText:
         end = self._addresses[after] if after < len(self._addresses) else self.start + len(self.code)
         return Function(found, address, self.code[address - self.start : end - self.start])
 
-    def clone_of(self, address: int) -> str:
+    def function_at(self, address: int) -> str:
         """The function that an address lies in, without the suffix of a clone or a part; "" outside of the text."""
         after = bisect.bisect_right(self._addresses, address)
         if after == 0 or address >= self.start + len(self.code):

@@ -10,7 +10,7 @@ import shutil
 import tarfile
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -28,6 +28,7 @@ OnStep = Callable[[str, float | None], None]
 
 BLOCK_MIB = 128
 _SCRATCH_BYTES = 4 << 30  # sparse
+_NOTICE = 5.0
 CLOCKS = ("counter", "global", "mono", "local", "x86-tsc", "boot")
 
 #: Settings that keep the guest from doing things by itself; names as in /proc/sys with dots.
@@ -94,6 +95,24 @@ class Plan:
                 raise BadInput(f"--package {package!r} is not the name of a Debian package")
 
 
+#: What the guest says on its console, word and rest; ``None`` when it ended.
+Said = asyncio.Queue["tuple[str, str] | None"]
+
+
+@dataclass(frozen=True, slots=True)
+class Conductor:
+    """Somebody who leads the guest through its command, over the gdb stub.
+
+    :param files: for the guest, by path.
+    :param variables: of the shell, for the command.
+    :param conduct: called when the command starts.
+    """
+
+    files: Mapping[str, bytes]
+    variables: Mapping[str, str]
+    conduct: Callable[[qemu.Machine, Said], Awaitable[None]]
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What came out: numbers for people; everything is in the capture's capture.toml as well."""
@@ -149,10 +168,18 @@ def settings(plan: Plan) -> dict[str, str]:
     }
 
 
-def record(plan: Plan, output: Path, on_step: OnStep | None = None, *, force: bool = False) -> Outcome:
+def record(
+    plan: Plan,
+    output: Path,
+    on_step: OnStep | None = None,
+    *,
+    force: bool = False,
+    conductor: Conductor | None = None,
+) -> Outcome:
     """Run the plan and leave a capture at ``output``; nothing is left there if anything fails.
 
     :param on_step: told the name of each step as it begins (with None) and as it ends (with its seconds).
+    :param conductor: leads the guest through the plan's command.
     :raises BadInput: the plan, or an output directory that is in use.
     :raises MissingTool: QEMU, apt, the kernel or disk space is missing.
     :raises GuestFailed: the guest hung or panicked.
@@ -175,11 +202,15 @@ def record(plan: Plan, output: Path, on_step: OnStep | None = None, *, force: bo
     variables = settings(plan)
     sysctls = {**SYSCTLS, **plan.sysctls}
     wanted = _probes(plan, kernel, accel, initramfs.busybox(tree.root)) if plan.with_probes else ()
-    archive = initramfs.build(kernel, tree.root, variables, wanted, sysctls, extra.root if extra else None)
+    files: Mapping[str, bytes] = {}
+    if conductor is not None:
+        files = conductor.files
+        variables |= conductor.variables
+    archive = initramfs.build(kernel, tree.root, variables, wanted, sysctls, extra.root if extra else None, files)
     try:
         with tempfile.TemporaryDirectory(prefix="pagelab-") as scratch, appears_whole(output.absolute()) as work:
             directory = Path(scratch)
-            _boot(plan, kernel, archive, accel, directory, steps)
+            _boot(plan, kernel, archive, accel, directory, steps, conductor)
             steps.enter("unpack")
             raw = directory / "raw"
             _unpack(directory / "scratch.img", raw)
@@ -240,7 +271,15 @@ class _Steps:
         self._now = None
 
 
-def _boot(plan: Plan, kernel: kernels.Kernel, archive: bytes, accel: str, directory: Path, steps: _Steps) -> None:
+def _boot(
+    plan: Plan,
+    kernel: kernels.Kernel,
+    archive: bytes,
+    accel: str,
+    directory: Path,
+    steps: _Steps,
+    conductor: Conductor | None,
+) -> None:
     (directory / "initramfs").write_bytes(archive)
     disk = directory / "scratch.img"
     with disk.open("wb") as file:
@@ -255,34 +294,57 @@ def _boot(plan: Plan, kernel: kernels.Kernel, archive: bytes, accel: str, direct
         max_mib=8192,
         disk=disk,
         directory=directory,
+        gdb=conductor is not None,
     )
     steps.enter(f"boot {plan.kernel}")
-    asyncio.run(_drive(setup, plan, steps))
+    asyncio.run(_drive(setup, plan, steps, conductor))
 
 
-async def _drive(setup: qemu.Setup, plan: Plan, steps: _Steps) -> None:
+async def _drive(setup: qemu.Setup, plan: Plan, steps: _Steps, conductor: Conductor | None) -> None:
+    """Follow the guest's lines until "done", while the conductor leads it."""
+    said: Said = asyncio.Queue()
+    async with qemu.Machine(setup) as machine:
+        following = asyncio.ensure_future(_follow(machine, plan, steps, said))
+        tasks: list[asyncio.Future[None]] = [following]
+        if conductor is not None:
+            tasks.append(asyncio.ensure_future(conductor.conduct(machine, said)))
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+            if following.done():  # the guest ended: the conductor notices
+                await asyncio.wait(tasks, timeout=_NOTICE)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+        for task in reversed(tasks):  # the conductor knows best why the guest ended
+            if not task.cancelled():
+                task.result()
+
+
+async def _follow(machine: qemu.Machine, plan: Plan, steps: _Steps, said: Said) -> None:
     """Follow the guest's "pagelab:" lines until "done"."""
     finished = failed = ""
-    async with qemu.Machine(setup) as machine:
-        async for line in machine.lines(plan.timeout):
-            match = re.search(r"pagelab: (\w+) ?(.*)", line)
-            if match is None:
-                continue
-            word, rest = match[1], match[2]
-            if word == "ready":
-                await machine.plug(plan.memory_mib)
-            elif word == "failed":
-                failed = rest
-            elif word == "done":
-                finished = word
-            if word in ("online", "work", "extract"):
-                steps.enter(word)
-        if failed:
-            raise GuestFailed(f"the guest could not go on: {failed}", machine.last_words())
-        if not finished:
-            panic = machine.panic()
-            what = f"the guest's kernel gave up: {panic}" if panic else "the guest ended before its work was done"
-            raise GuestFailed(what, machine.last_words())
+    async for line in machine.lines(plan.timeout):
+        match = re.search(r"pagelab: (\w+) ?(.*)", line)
+        if match is None:
+            continue
+        word, rest = match[1], match[2]
+        said.put_nowait((word, rest))
+        if word == "ready":
+            await machine.plug(plan.memory_mib)
+        elif word == "failed":
+            failed = rest
+        elif word == "done":
+            finished = word
+        if word in ("online", "work", "extract"):
+            steps.enter(word)
+    said.put_nowait(None)
+    if failed:
+        raise GuestFailed(f"the guest could not go on: {failed}", machine.last_words())
+    if not finished:
+        panic = machine.panic()
+        what = f"the guest's kernel gave up: {panic}" if panic else "the guest ended before its work was done"
+        raise GuestFailed(what, machine.last_words())
 
 
 def _unpack(disk: Path, target: Path) -> None:

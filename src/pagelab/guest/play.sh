@@ -1,0 +1,71 @@
+#!/bin/busybox sh
+# SPDX-License-Identifier: GPL-2.0-or-later
+# Starts the actors of a plan (pagelab.guest.stage) and waits until the host has had them act; run by init.sh as the command.
+# /etc/actors has a line for each: NAME PLACE MODE CPU ARGUMENTS...  A place is a memory block: that of the pages which
+# the first actor there has, or else the next one that is online.  Among the arguments, "state" is the file that takes
+# the place offline, and "pid:NAME" the process of another actor.
+
+say() { echo "pagelab: $*" > /dev/console; }
+die() { say "failed $*"; exit 1; }
+words() { # of process $1, from address $2 on, $3 words of 8 bytes, as hexadecimal numbers
+    dd if="/proc/$1/mem" bs=8 skip=$(($2 / 8)) count="$3" 2> /dev/null | od -A n -v -t x8
+}
+
+. /etc/record.conf
+cd /sys/devices/system/memory || die "no memory blocks"
+pages=$((0x$(cat block_size_bytes) / 4096))
+if [ "$FRACTION" != 0 ]; then
+    busybox echo "$FRACTION" > /proc/sys/vm/percpu_pagelist_fraction || die "percpu_pagelist_fraction cannot be $FRACTION"
+fi
+
+place() { # $1: number of the place, $2: memory block, or nothing
+    eval "known=\$place_$1"
+    if [ -z "$known" ]; then
+        known=$2
+        for b in $(cat /out/facts/online); do
+            [ -n "$known" ] && break
+            case " $taken " in *" $b "*) ;; *) known=$b ;; esac
+        done
+        eval "place_$1=\$known"
+        taken="$taken $known"
+        say "place $1 $known"
+    fi
+    [ -z "$2" ] || [ "$known" = "$2" ] || die "the pages of place $1 are in memory blocks $known and $2"
+}
+
+start() {
+    name=$1 place=$2 mode=$3 cpu=$4
+    shift 4
+    arguments=
+    for argument; do
+        case $argument in
+            state) place "$place" ""; argument=$PWD/memory$known/state ;;
+            pid:*) eval "argument=\$pid_$(echo "${argument#pid:}" | tr -c 'a-zA-Z0-9\n' _)" ;;
+        esac
+        arguments="$arguments $argument"
+    done
+    /bin/actor "$mode" "$cpu" $arguments &
+    pid=$!
+    eval "pid_$(echo "$name" | tr -c 'a-zA-Z0-9\n' _)=\$pid"
+    started="$started $pid"
+    tries=0
+    until [ "$(words $pid 0x10000008 1)" = " 0000000000000001" ]; do
+        tries=$((tries + 1))
+        [ $tries -gt 200 ] && die "actor $name does not get ready"
+        usleep 20000
+    done
+    frames=
+    case $mode in
+        free | drop | stock) frames=$(words $pid 0x10000400 "$1") ;;
+    esac
+    for frame in $frames; do place "$place" $(((0x$frame & 0x7fffffffffffff) / pages)); done
+    say "actor $name $pid" $frames
+}
+
+start prompter 0 wait "$SHELL_CPU" 0 0
+wait $pid # the host may set the pcplists up
+while read -r line; do start $line; done < /etc/actors
+say "acting"
+wait $pid # the last one ends when it is told to
+kill -9 $started 2> /dev/null
+exit 0

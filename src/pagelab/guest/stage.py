@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""How the actors of a plan are played in a guest: which program is which, and which page frames are the plan's pages.
+
+play.sh starts them; each gets ready and sleeps until it is told to act (actors.ll).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+from pagelab.errors import GuestFailed
+from pagelab.guest.record import BLOCK_MIB
+from pagelab.guest.workloads import program
+from pagelab.guest.zone_memory import PAGEBLOCK_ORDER
+from pagelab.steer.gates import CannotPlay
+from pagelab.steer.plan import Actor, Plan, Where
+
+#: Pages that an actor keeps, to empty its CPU's pcplist.
+FILLER = 64
+#: The last actor: when it is told to act, the play is over.
+CURTAIN = "curtain"
+#: The first: when it is told to act, the others start.
+PROMPTER = "prompter"
+_BLOCK_PAGES = (BLOCK_MIB << 20) >> 12
+_BLOCK_PAGEBLOCKS = _BLOCK_PAGES >> PAGEBLOCK_ORDER
+#: Actors of these names wait for no gate.
+STOCK = "stock"
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """A program that is started in the guest.  ``pages`` of the scenario, in the order of its memory."""
+
+    name: str
+    place: int
+    mode: str
+    cpu: int
+    arguments: tuple[str, ...]
+    pages: tuple[int, ...] = ()
+
+    def line(self) -> str:
+        return " ".join([_word(self.name), str(self.place), self.mode, str(self.cpu), *self.arguments])
+
+
+@dataclass(slots=True)
+class Playing:
+    """A program that runs, and its process."""
+
+    role: Role
+    pid: int
+
+
+@dataclass(slots=True)
+class Stage:
+    """What the guest said of its actors.  ``blocks``: memory block of each place."""
+
+    playing: dict[str, Playing] = field(default_factory=dict)
+    page_frames: dict[int, int] = field(default_factory=dict)
+    blocks: dict[int, int] = field(default_factory=dict)
+
+    def hear(self, word: str, rest: str, roles: dict[str, Role]) -> None:
+        """One line of play.sh: ``place NUMBER BLOCK`` or ``actor NAME PID FRAME...``."""
+        parts = rest.split()
+        if word == "place":
+            self.blocks[int(parts[0])] = int(parts[1])
+        elif word == "actor":
+            role = roles.get(parts[0]) or Role(parts[0], 0, "wait", 0, ())
+            frames = [int(entry, 16) & ((1 << 55) - 1) for entry in parts[2:]]
+            if not all(frames):
+                raise GuestFailed(f"the guest does not say where the pages of {role.name} are", "steer again")
+            self.playing[role.name] = Playing(role, int(parts[1]))
+            self.page_frames |= dict(zip(role.pages, frames, strict=True))
+
+    def pageblock_frame(self, pageblock: int, plan: Plan) -> int | None:
+        """A page frame of a pageblock of the scenario: that of one of its pages, or the first of its memory block."""
+        order = plan.pageblock_order
+        for page, frame in sorted(self.page_frames.items()):
+            if page >> order == pageblock:
+                return frame
+        block = self.blocks.get(place_of(plan, pageblock))
+        return None if block is None else block * _BLOCK_PAGES
+
+
+def _word(name: str) -> str:
+    return re.sub(r"[^\w-]", "-", name)
+
+
+def place_of(plan: Plan, pageblock: int) -> int:
+    """Pageblocks that one actor takes on- or offline are one memory block; each other one is a block of its own."""
+    for actor in plan.actors:
+        if actor.run in ("offline_pages", "online_pages"):
+            first, count = actor.parameters
+            if first <= pageblock < first + count:
+                return first
+    return pageblock
+
+
+def roles_of(plan: Plan) -> dict[str, Role]:
+    """The programs, by the names that the guest uses, in the order in which they start; the curtain is the last.
+
+    :raises CannotPlay: nobody knows how to play an actor.
+    """
+    roles = [_role(plan, actor) for actor in plan.actors]
+    roles += _stock(plan)
+    # Who has pages comes first: their memory block is the one that others take offline.
+    order = {"free": 0, "drop": 0, "touch": 1, "write": 1, "kill": 2, "stock": 3}
+    roles.sort(key=lambda role: order[role.mode])
+    roles.append(Role(CURTAIN, 0, "wait", shell_cpu(plan), ("0", str(FILLER))))
+    return {_word(role.name): role for role in roles}
+
+
+def shell_cpu(plan: Plan) -> int:
+    """Where the shell runs: programs that end leave pages on its CPU's pcplists, so not where somebody frees."""
+    freers = {actor.cpu for actor in plan.actors if actor.run.startswith("free")}
+    others = [cpu for cpu in range(plan.cpus) if cpu not in freers]
+    return others[0] if others else 0
+
+
+def _role(plan: Plan, actor: Actor) -> Role:
+    name, cpu, parameters = actor.name, actor.cpu, actor.parameters
+    filler = str(FILLER)
+    order = plan.pageblock_order
+    match actor.run:
+        case "free_page":
+            page = parameters[0]
+            return Role(name, place_of(plan, page >> order), "free", cpu, ("1", filler), (page,))
+        case "free_list":
+            first, count = parameters
+            pages = tuple(range(first, first + count))
+            return Role(name, place_of(plan, first >> order), "drop", cpu, (str(count), filler), pages)
+        case "offline_pages":
+            return Role(name, place_of(plan, parameters[0]), "write", cpu, ("state", "offline"))
+        case "allocate_and_free":
+            return Role(name, 0, "touch", cpu, (str(parameters[0]), filler))
+        case "sysctl":
+            path = "/proc/sys/vm/" + (
+                "percpu_pagelist_fraction" if plan.kernel == "5.10" else "percpu_pagelist_high_fraction"
+            )
+            return Role(name, 0, "write", cpu, (path, str(max(8, parameters[0]))))
+        case "signal":
+            # The model's signal goes to whoever takes memory offline on that CPU.
+            owners = [a.name for a in plan.actors if a.run == "offline_pages" and a.cpu == parameters[0]]
+            if owners:
+                return Role(name, 0, "kill", cpu, (f"pid:{_word(owners[0])}",))
+        case "cpu_down":
+            return Role(name, 0, "write", cpu, (f"/sys/devices/system/cpu/cpu{parameters[0]}/online", "0"))
+    raise CannotPlay(f"nobody knows how to play {actor.run} in a guest ({actor.name})", _WHY.get(actor.run, ""))
+
+
+_WHY = {
+    "vmstat": "drain_zone_pages() is only called for zones of a memory node that has no CPUs, and the guest has none",
+    "free_page_nolock": "only BPF programs and the like call free_pages_nolock()",
+    "drain_all_pages": "only reclaim calls it, when an allocation fails",
+}
+
+
+def _stock(plan: Plan) -> list[Role]:
+    """Pages that are on pcplists at the start."""
+    by_place: dict[tuple[int, int], list[int]] = {}
+    for page, seen in plan.initial.pages.items():
+        if seen is not None and seen.where is Where.PCPLIST:
+            by_place.setdefault((seen.cpu, place_of(plan, page >> plan.pageblock_order)), []).append(page)
+    return [
+        Role(f"{STOCK}-{cpu}-{place}", place, "stock", cpu, (str(len(pages)), str(FILLER)), tuple(pages))
+        for (cpu, place), pages in by_place.items()
+    ]
+
+
+def guest_files(roles: dict[str, Role]) -> dict[str, bytes]:
+    """For the initramfs."""
+    from importlib import resources
+
+    script = resources.files("pagelab.guest").joinpath("play.sh").read_bytes()
+    lines = "".join(f"{role.line()}\n" for role in roles.values())
+    return {"bin/actor": program("actors.ll"), "bin/play": script, "etc/actors": lines.encode()}

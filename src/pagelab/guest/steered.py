@@ -1,0 +1,314 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Force a plan on a booted kernel: set up, hold and release its CPUs, look at its memory, and keep its trace."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Collection
+from pathlib import Path
+
+from pagelab.errors import GuestFailed
+from pagelab.guest import accelerator, initramfs, kernels, qemu, record, tools
+from pagelab.guest.gdb import StubFailed
+from pagelab.guest.hold import Came, Hold, Thread
+from pagelab.guest.kernel_text import KernelText, kernel_text
+from pagelab.guest.places import Place, entry, place
+from pagelab.guest.stage import CURTAIN, PROMPTER, Stage, guest_files, roles_of, shell_cpu
+from pagelab.guest.zone_memory import Snapshot, ZoneMemory
+from pagelab.steer.gates import gate_of
+from pagelab.steer.plan import Actor, Arrival, At, Plan, Reason, Seen, Steered, Stop
+
+MEMORY_MIB = 512
+#: Seconds: for a CPU to come to its place, for all actors to end after the last move.
+PATIENCE = 10.0
+ENDING = 15.0
+_LOOK = 0.3
+_LAST_WORDS = 3.0
+#: What plays are made ready first: their way to the gate needs all CPUs.
+_NEED_ALL = ("cpu_down", "online_pages", "offline_pages", "alloc_contig_range", "sysctl", "drain_all_pages")
+_STUB_BYTES = 4096
+
+
+def steer(
+    plan: Plan,
+    directory: Path,
+    on_step: record.OnStep | None = None,
+    timeout: float = 120.0,
+    *,
+    patience: float = PATIENCE,
+    ending: float = ENDING,
+) -> Steered:
+    """Force the plan on a guest.  The run's capture is left in ``directory``, unless the guest's kernel gave up.
+
+    :param timeout: seconds for the guest, from its start to its end.
+    :param patience: seconds for a CPU to come to its place.
+    :param ending: seconds for all actors to end after the last move.
+    :raises CannotPlay: an actor cannot be played on that kernel.
+    :raises NoSuchPlace: a function of the plan has no address there.
+    :raises GuestFailed: the guest hung, or ended for another reason than a panic.
+    """
+    begin = time.monotonic()
+    kernel = kernels.fetch(plan.kernel)
+    busybox = initramfs.busybox(tools.fetch_tools().root)
+    text = kernel_text(kernel, accelerator.choose("tcg", kernel, busybox), busybox)
+    director = _Director(plan, text, patience, ending)
+    to_record = record.Plan(
+        kernel=plan.kernel,
+        cpus=plan.cpus,
+        memory_mib=MEMORY_MIB,
+        command=f"exec taskset -c {shell_cpu(plan)} /bin/play",
+        accelerator="tcg",  # holding CPUs is known to work under emulation
+        timeout=timeout,
+    )
+    conductor = record.Conductor(guest_files(director.roles), director.variables(), director.conduct)
+    try:
+        record.record(to_record, directory, on_step, conductor=conductor)
+    except GuestFailed:
+        if not director.gave_up:
+            raise
+    return director.steered(kernel.release, time.monotonic() - begin)
+
+
+class _Director:
+    """One run."""
+
+    def __init__(self, plan: Plan, text: KernelText, patience: float, ending: float) -> None:
+        self.plan = plan
+        self.text = text
+        self.patience, self.ending = patience, ending
+        self.roles = roles_of(plan)
+        self.gates = {actor.name: entry(text, gate_of(actor.run, text.symbols)) for actor in plan.actors}
+        for move in plan.moves:
+            if move.until is not None:
+                place(text, move.until)
+        self.stage = Stage()
+        self.sections: tuple[int, ...] = ()
+        self.threads: dict[str, Thread] = {}
+        self.told: set[str] = set()
+        self.initial, self.final = Seen(), Seen()
+        self.base: Snapshot | None = None
+        self.arrivals: list[Arrival] = []
+        self.ended = self.gave_up = False
+        self.words: list[str] = []
+
+    def variables(self) -> dict[str, str]:
+        """Of play.sh.  The fraction is such that high is the plan's, and batch, a fourth of it, 1."""
+        fraction = 0
+        if self.plan.batch and not self._pokes:
+            fraction = (MEMORY_MIB << 8) // max(self.plan.initial.pcp_high.values(), default=2)
+        return {"FRACTION": str(fraction), "SHELL_CPU": str(shell_cpu(self.plan))}
+
+    @property
+    def _pokes(self) -> bool:
+        """Whether batch can only be set by writing to the guest's memory."""
+        # Since Linux kernel commit b92ca18e8ca5 ("mm/page_alloc: disassociate the pcp->high from pcp->batch")
+        # (in v5.14)
+        return self.text.btf.has("zone", "pageset_batch")
+
+    def steered(self, release: str, seconds: float) -> Steered:
+        return Steered(
+            release,
+            dict(self.stage.page_frames),
+            self.initial,
+            tuple(self.arrivals),
+            self.ended,
+            "; ".join(self.words),
+            self.final,
+            seconds,
+        )
+
+    # ---- the run
+
+    async def conduct(self, machine: qemu.Machine, said: record.Said) -> None:
+        self.machine = machine
+        begin = time.monotonic()
+        try:
+            await self._conduct(machine, said)
+        except StubFailed:
+            if not await self._panicked(said, time.monotonic() - begin):
+                raise
+
+    async def _panicked(self, said: record.Said, seconds: float) -> bool:
+        """The stub is gone: because the kernel gave up?"""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LAST_WORDS):
+                while await said.get() is not None:
+                    pass
+        panic = self.machine.panic()
+        if not panic:
+            return False
+        self.gave_up = True
+        self.words.append(panic)
+        if len(self.arrivals) < len(self.plan.moves):
+            self.arrivals.append(Arrival(len(self.arrivals), False, Reason.PANIC, panic, seconds, Seen()))
+        return True
+
+    async def _conduct(self, machine: qemu.Machine, said: record.Said) -> None:
+        if not await self._hear(said, PROMPTER):
+            return
+        self.stub = await machine.gdb()
+        self.memory = ZoneMemory(self.text, self._read, "ZONE_MOVABLE", self.plan.cpus, self.sections)
+        vmemmap = await self.memory.word(self.memory.layout.data("vmemmap_base"))
+        self.hold = Hold(self.stub, self.memory, vmemmap)
+        if self.plan.batch and self._pokes:
+            await self._set_pcplists()
+        await self._tell(PROMPTER)
+        await self.stub.resume(self._all)
+        if not await self._hear(said, "acting"):
+            return
+        await self.stub.stand()
+        await self._play()
+        await self._end()
+        await self._tell(CURTAIN)
+        await self.stub.detach()
+
+    async def _hear(self, said: record.Said, last: str) -> bool:
+        """Follow play.sh until an actor of that name is ready, or until it says that word; False if the guest ended."""
+        while (line := await said.get()) is not None:
+            word, rest = line
+            if word == "online":
+                self.sections = tuple(int(block) for block in rest.split())
+            self.stage.hear(word, rest, self.roles)
+            if last == word or last in self.stage.playing:
+                return True
+        return False
+
+    @property
+    def _all(self) -> Collection[int]:
+        return range(self.plan.cpus)
+
+    async def _read(self, address: int, size: int) -> bytes:
+        """Large pieces through a file, small ones through the stub."""
+        if size <= _STUB_BYTES:
+            return await self.stub.read(address, size)
+        await self.machine.save_memory(address, size, "memory")
+        return (self.machine.setup.directory / "memory").read_bytes()
+
+    async def _tell(self, name: str) -> None:
+        """Let an actor act, once its CPU runs."""
+        if name not in self.told:
+            self.told.add(name)
+            await self.hold.tell(await self._thread(name))
+
+    async def _thread(self, name: str) -> Thread:
+        if name not in self.threads:
+            playing = self.stage.playing.get(name)
+            if playing is None:  # a kworker, say
+                return Thread(name)
+            self.threads[name] = await self.hold.thread_of(name, playing.pid)
+        return self.threads[name]
+
+    # ---- moves
+
+    async def _play(self) -> None:
+        places = [self._place(move.until) for move in self.plan.moves]
+        for move, where in zip(self.plan.moves, places, strict=True):
+            if where is not None and where.stop.at is At.RETURN:
+                self.hold.tracked.setdefault(move.cpu, []).append(where)
+        await self._to_gates()
+        self.base = await self.memory.snapshot()
+        self.initial = self._seen(self.base)
+        for number, (move, where) in enumerate(zip(self.plan.moves, places, strict=True)):
+            begin = time.monotonic()
+            thread = await self._thread(move.thread)
+            if thread.task:
+                await self._tell(move.thread)
+            came = await self.hold.run({move.cpu}, move.cpu, where, thread, self.patience)
+            seen = self._seen(await self.memory.snapshot())
+            self.arrivals.append(Arrival(number, came.reached, came.why, came.words, time.monotonic() - begin, seen))
+            if not came.reached:
+                break
+
+    def _place(self, stop: Stop | None) -> Place | None:
+        if stop is None:
+            return None
+        frame = self.stage.page_frames.get(stop.page)
+        block = self.stage.pageblock_frame(stop.pageblock, self.plan) if stop.pageblock >= 0 else None
+        return place(self.text, stop, frame, block)
+
+    async def _to_gates(self) -> None:
+        """One actor of each CPU comes to its gate; the others are told to act when their first move comes."""
+        held: set[int] = set()
+        for actor in sorted(self.plan.actors, key=self._gate_order):
+            if actor.cpu in held:
+                continue
+            came = await self._to_gate(actor, held)
+            if came.reached:
+                held.add(actor.cpu)
+            else:
+                self.words.append(
+                    f"{actor.name} did not come to {self.gates[actor.name].stop.function}(): {came.words}"
+                )
+
+    async def _to_gate(self, actor: Actor, held: set[int]) -> Came:
+        await self._tell(actor.name)
+        running = [cpu for cpu in self._all if cpu not in held]
+        return await self.hold.run(running, actor.cpu, self.gates[actor.name], self.threads[actor.name], self.patience)
+
+    @staticmethod
+    def _gate_order(actor: Actor) -> int:
+        return _NEED_ALL.index(actor.run) if actor.run in _NEED_ALL else len(_NEED_ALL)
+
+    async def _end(self) -> None:
+        """All CPUs run until the actors are done."""
+        threads = [await self._thread(actor.name) for actor in self.plan.actors]
+        for thread in threads:
+            await self._tell(thread.name)
+        begin = time.monotonic()
+        while not self.ended and time.monotonic() - begin < self.ending:
+            await self.stub.resume(self._all)
+            await self.stub.wait(_LOOK)
+            await self.stub.stand()
+            self.ended = all([await self.hold.done(thread) for thread in threads])
+        if not self.ended:
+            late = [thread.name for thread in threads if not await self.hold.done(thread)]
+            self.words.append(f"{', '.join(late)} did not end within {self.ending:.0f} s")
+        self.final = self._seen(await self.memory.snapshot())
+
+    # ---- what is seen
+
+    def _seen(self, snapshot: Snapshot) -> Seen:
+        base = self.base or snapshot
+        pageblocks = {page >> self.plan.pageblock_order for page in self.stage.page_frames}
+        pageblocks |= {
+            pageblock
+            for seen in (self.plan.initial, *(m.expected for m in self.plan.moves))
+            for pageblock in seen.isolated
+        }
+        isolated: dict[int, bool | None] = {}
+        for pageblock in sorted(pageblocks):
+            frame = self.stage.pageblock_frame(pageblock, self.plan)
+            isolated[pageblock] = None if frame is None else snapshot.isolated(frame)
+        return Seen(
+            pages={page: snapshot.page(frame) for page, frame in sorted(self.stage.page_frames.items())},
+            isolated=isolated,
+            nr_isolate_pageblock=_signed(snapshot.nr_isolate_pageblock - base.nr_isolate_pageblock),
+            isolated_pageblocks=snapshot.isolated_pageblocks - base.isolated_pageblocks,
+            free_pages=snapshot.uncounted_pages - base.uncounted_pages,
+            pcp_count={cpu: snapshot.pcp_number(cpu, "count") for cpu in snapshot.pcps},
+            pcp_high={cpu: snapshot.pcp_number(cpu, "high") for cpu in snapshot.pcps},
+            pcp_batch={cpu: snapshot.pcp_number(cpu, "batch") for cpu in snapshot.pcps},
+        )
+
+    async def _set_pcplists(self) -> None:
+        """batch and high of the zone's pcplists, and what the zone will set them to; all CPUs stand."""
+        high = max(self.plan.initial.pcp_high.values(), default=2)
+        address = await self.memory.zone_address()
+        zone = await self._read(address, self.text.btf.size("zone"))
+        values = {"batch": self.plan.batch, "high": high, "high_min": high, "high_max": high}
+        for name, value in values.items():
+            await self._poke(address, "zone", f"pageset_{name}", value)
+            for cpu in self._all:
+                await self._poke(await self.memory.pcp_address(zone, cpu), self.memory.layout.pcp_struct, name, value)
+        self.words.append(f"batch and high were written to the guest's memory: {self.plan.batch} and {high}")
+
+    async def _poke(self, address: int, struct_name: str, member: str, value: int) -> None:
+        if self.text.btf.has(struct_name, member):
+            at = self.text.btf.field(struct_name, member)
+            await self.stub.write(address + at.offset, value.to_bytes(at.size, "little"))
+
+
+def _signed(number: int) -> int:
+    return number - (1 << 64) if number >> 63 else number
