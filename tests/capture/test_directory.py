@@ -93,6 +93,11 @@ def test_what_may_be_missing_is_told(directory: Path, name: str) -> None:
     assert len(capture.symbols) == (0 if "kallsyms" in name else 3)
 
 
+def test_hits_of_probes_that_the_kernel_left_out_are_told(directory: Path) -> None:
+    (directory / "capture.toml").write_text('[trace]\nprobes_missed = {"free_unref_page_commit" = 36}\n')
+    assert ["36 hits of the probe free_unref_page_commit" in one for one in read_capture(directory).warnings] == [True]
+
+
 @pytest.mark.parametrize(
     ("name", "words"),
     [("trace.dat", "has no trace.dat and no trace.txt"), ("uname.txt", "no uname.txt"), ("zoneinfo", "no zoneinfo")],

@@ -3,7 +3,8 @@ from __future__ import annotations
 
 from pagelab.capture.wanted import PROBES
 from pagelab.guest.kernel_text import KernelText
-from pagelab.guest.probes_inside import probes_inside
+from pagelab.guest.probes import probes_for
+from pagelab.guest.probes_inside import probes_inside, without_needless
 from tests.guest.test_instructions import HERE, POISON_TO_RAX, PUSH, RAX_TO_R13, branch
 
 FREE_ONE, ISOLATE, RMQUEUE = HERE + 0x1000, HERE + 0x1010, HERE + 0x1020
@@ -68,3 +69,12 @@ def test_every_probe_is_read_back() -> None:
             assert not names or fields & set(names), (probe, names)
         assert not (wanted.pfn or wanted.page) or fields & {"pfn", "page"}
         assert "page" not in fields or "vmemmap" in fields
+
+
+def test_a_bulk_allocation_is_not_probed_at_its_return_if_its_pages_are() -> None:
+    entries = probes_for("7.2")
+    assert "alloc_pages_bulk_done" in {probe.name for probe in without_needless(entries)}
+    inside = probes_inside(text("alloc_pages_bulk_noprof"))
+    assert [probe.name for probe in inside] == ["alloc_pages_bulk_page"]
+    names = {probe.name for probe in without_needless((*entries, *inside))}
+    assert names == {probe.name for probe in entries} - {"alloc_pages_bulk_done"} | {"alloc_pages_bulk_page"}

@@ -7,8 +7,12 @@ from collections.abc import Iterator
 
 import pytest
 
+from pagelab.capture.events import Kind
 from pagelab.lang.declare import table_of
-from pagelab.linux.state import IN_FLIGHT, ON_PCPLIST, TAIL, mem_map
+from pagelab.linux.designs import design_named
+from pagelab.linux.migratetype import MIGRATE_MOVABLE
+from pagelab.linux.pcp import order_to_pindex, put_on_pcplist
+from pagelab.linux.state import IN_FLIGHT, ON_PCPLIST, TAIL, mem_map, pcp, pcp_auto
 from pagelab.replay import tables, tuned_steps
 from tests.linux.lab import configured, zone_of
 
@@ -16,7 +20,7 @@ from tests.linux.lab import configured, zone_of
 @pytest.fixture(autouse=True)
 def fresh() -> Iterator[None]:
     with zone_of(nr_pages=64), configured(tables.capture, nr_events=2):
-        for one in (tables.cpu_replay, tables.left_over):
+        for one in (tables.cpu_replay, tables.left_over, tables.score, tables.verdict):
             table_of(one).reset()
         yield
 
@@ -64,6 +68,28 @@ def test_who_begins_anew_had_given_up() -> None:
     tuned_steps.set_aside(1, 0)
     tuned_steps.set_aside(0, 0)
     assert not tuned_steps.goes_on(0, 0)
+
+
+@pytest.mark.parametrize(("high", "left"), [(690, 24), (9, 4)])
+def test_who_frees_between_two_of_his_batches_goes_on_with_them_unless_that_is_too_much(high: int, left: int) -> None:
+    """finish_task_switch() frees a stack before the task that was scheduled away goes on."""
+    events(7, 7)
+    tables.event[0].next = 1
+    tables.event[1].kind = Kind.FREE_PCPPAGES_BULK
+    tables.event[1].arg = left
+    design_named("7.2").switch_on()
+    pcp[0].batch = 4
+    pcp[0].high = pcp_auto[0].high_min = pcp_auto[0].high_max = high
+    for page in range(8):
+        put_on_pcplist(0, page, order_to_pindex(MIGRATE_MOVABLE, 0), 0)
+    tuned_steps.set_aside(0, 0)
+    tables.cpu_replay[0].give_back = 24
+    tables.cpu_replay[0].give_back_batch = 63
+    tables.cpu_replay[0].in_batches = True
+    tuned_steps.commit_tuned(0, 0, 8, 0, MIGRATE_MOVABLE)
+    tuned_steps.bulk_tuned(1, 0)
+    assert (tables.score[tables.SCORE_PAGESET].exact, tables.verdict.event) == (1, -1)
+    assert tuned_steps.chunk_of(0) == left
 
 
 def test_a_task_that_drains_may_go_on_elsewhere() -> None:

@@ -141,6 +141,17 @@ def _manifest(root: Path, warnings: list[str]) -> dict[str, Any]:
         raise BadInput(f"{path}: not TOML: {error}", "Remove the file if it cannot be repaired.") from None
 
 
+def _probes_missed(manifest: dict[str, Any]) -> list[str]:
+    """What ``record`` noted of kprobe_profile: the kernel leaves out a probe that is hit within another one."""
+    noted = manifest.get("trace", {})
+    missed = noted.get("probes_missed", {}) if isinstance(noted, dict) else {}
+    if not isinstance(missed, dict):
+        return []
+    return [
+        f"capture.toml: the kernel left out {n} hits of the probe {name}: record again" for name, n in missed.items()
+    ]
+
+
 def _trace(root: Path, warnings: list[str]) -> tuple[Path, Trace]:
     found = [root / name for name in _TRACES if (root / name).is_file()]
     if not found:
@@ -215,6 +226,7 @@ def read_capture(path: Path) -> Capture:
         for name in ("config.txt", "kallsyms.txt")
         if _either(root, name) is None
     ]
+    warnings += _probes_missed(manifest)
     trace_path, trace = _trace(root, warnings)
     if not zoneinfo:
         raise BadInput(f"{root / 'zoneinfo'}: holds no snapshot NN-label.txt", _HINT)

@@ -8,12 +8,16 @@ own name: a clone (.isra, .constprop) takes its arguments in other registers.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from pagelab.guest.instructions import calls, list_deletions
 from pagelab.guest.kernel_text import KernelText
 from pagelab.guest.probes import VMEMMAP, Probe
 
+#: A probe, and another one that tells all that is needed of it.  A kretprobe is more than needless: it is at the entry
+#: and goes through ftrace, and probes that an interrupt hits in its handler are missed: in 7.2 up to 36 pages that a
+#: softirq frees, once in some 20 captures.
+NEEDLESS = (("free_one_page", "split_large_buddy"), ("alloc_pages_bulk_done", "alloc_pages_bulk_page"))
 #: Kernels of pagelab.guest.kernels whose replay follows these probes.  Since v6.10 __rmqueue_pcplist() and
 #: split_large_buddy() are functions with an entry of their own, which tell most of the same.
 WITH_PROBES_INSIDE = ("5.10", "6.1", "6.12", "7.2")
@@ -33,6 +37,13 @@ def probes_inside(text: KernelText) -> tuple[Probe, ...]:
         *_pcplist_pages(text, "alloc_pages_bulk_page", BULK_ALLOCATORS),
         *_isolate_free_page(text),
     )
+
+
+def without_needless(probes: Sequence[Probe]) -> tuple[Probe, ...]:
+    """The probes but those of which others tell the same."""
+    names = {probe.name for probe in probes}
+    needless = {name for name, other in NEEDLESS if other in names}
+    return tuple(probe for probe in probes if probe.name not in needless)
 
 
 def _free_one_page(text: KernelText) -> Iterator[Probe]:

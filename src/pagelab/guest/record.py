@@ -20,7 +20,7 @@ from pagelab.errors import BadInput, GuestFailed, MissingTool
 from pagelab.guest import accelerator, apt, initramfs, kernels, probes, qemu, room, tools
 from pagelab.guest.facts import Facts, capture_toml, read_facts
 from pagelab.guest.kernel_text import kernel_text
-from pagelab.guest.probes_inside import WITH_PROBES_INSIDE, probes_inside
+from pagelab.guest.probes_inside import WITH_PROBES_INSIDE, probes_inside, without_needless
 from pagelab.guest.tracedat import write_trace_dat
 from pagelab.guest.workloads import DEFAULT_PAGES, WORKLOADS
 
@@ -237,9 +237,7 @@ def _probes(plan: Plan, kernel: kernels.Kernel, accel: str, busybox: Path) -> tu
     if plan.kernel not in WITH_PROBES_INSIDE:
         return entries
     inside = probes_inside(kernel_text(kernel, accel, busybox))
-    if any(probe.name == "split_large_buddy" for probe in entries):
-        inside = tuple(probe for probe in inside if probe.name != "free_one_page")  # that tells the same
-    return (*entries, *inside)
+    return without_needless((*entries, *inside))
 
 
 def _check_command(plan: Plan, facts: Facts, said: Path) -> None:

@@ -145,7 +145,11 @@ def commit_tuned(i: int, cpu: int, page: int, order: int, migratetype: int) -> N
     put_on_pcplist(cpu, page, order_to_pindex(migratetype, order), order)
     following = next_in_context(i, context_of(i))
     same_task = following != NIL and event[following].pid == event[i].pid
-    if same_task and event[following].kind == Kind.FREE_PCPPAGES_BULK:
+    followed = same_task and event[following].kind == Kind.FREE_PCPPAGES_BULK
+    # Scheduled away between two batches, and on its return it freed what the task before it had left behind
+    # (finish_task_switch()): then it goes on with its batches.
+    nested = followed and peek_give_back(cpu, order) == 0 and goes_on(i, cpu)
+    if followed and not nested:
         cpu_replay[cpu].hold_order = order
         cpu_replay[cpu].hold_migratetype = migratetype
         set_aside(i, cpu)
