@@ -101,7 +101,12 @@ def test_missing_qemu_is_told_with_its_package(tmp_path: Path, monkeypatch: pyte
 
 def test_guest_sees_no_network_and_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(qemu, "find_qemu", lambda: "qemu")
-    paths = {"kernel": tmp_path / "k", "initramfs": tmp_path / "i", "disk": tmp_path / "a,b", "directory": tmp_path}
+    paths: dict[str, Any] = {
+        "kernel": tmp_path / "k",
+        "initramfs": tmp_path / "i",
+        "disk": tmp_path / "a,b",
+        "directory": tmp_path,
+    }
     setup = qemu.Setup(command_line="quiet", accelerator="tcg", cpus=2, base_mib=512, max_mib=8192, **paths)
     words = qemu.arguments(setup)
     assert words[words.index("-nic") + 1] == "none"
