@@ -60,6 +60,19 @@ def calls(function: Function, target: int) -> list[Call]:
     return found
 
 
+def call_targets(function: Function) -> dict[int, int]:
+    """From how many places a function calls, or jumps to, each address outside of it."""
+    found: dict[int, int] = {}
+    end = function.address + len(function.code)
+    decoder = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
+    for _, _, mnemonic, operands in decoder.disasm_lite(function.code, function.address):
+        if mnemonic in ("call", "jmp") and operands.startswith("0x"):
+            target = int(operands, 16)
+            if not function.address <= target < end:
+                found[target] = found.get(target, 0) + 1
+    return found
+
+
 def list_deletions(function: Function) -> list[ListDeletion]:
     """Where ``function`` has ``list_del()`` inlined, in the order of addresses."""
     found = []

@@ -77,13 +77,22 @@ class KernelText:
     def _names(self) -> dict[int, str]:
         return {address: name for name, address in self.symbols.items()}
 
+    @cached_property
+    def _clones(self) -> dict[str, str]:
+        """By name of a function its clone, the first if there are several."""
+        clones: dict[str, str] = {}
+        for symbol in self.symbols:
+            match = re.fullmatch(r"(\w+)(\.(isra|constprop|part)\.\d+)+", symbol)
+            if match:
+                clones[match[1]] = min(symbol, clones.get(match[1], symbol))
+        return clones
+
     def function(self, name: str) -> Function | None:
         """The function of exactly that name, or a clone of it that takes the arguments in another way (``.isra.0``).
 
         Parts that the compiler put elsewhere (``.cold``) do not count.  ``None`` if it is inlined everywhere.
         """
-        clones = [n for n in self.symbols if re.fullmatch(re.escape(name) + r"(\.(isra|constprop|part)\.\d+)+", n)]
-        found = name if name in self.symbols else min(clones, default="")
+        found = name if name in self.symbols else self._clones.get(name, "")
         if not found:
             return None
         address = self.symbols[found]

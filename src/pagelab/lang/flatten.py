@@ -21,7 +21,8 @@ class FlatNode:
     """A node of a thread's program.  ``frames``: where it stands, the innermost procedure last.
 
     ``begins_step``: other threads may come in before it.  ``irqs_off``: the CPU whose irqs this thread has off when it
-    comes here, None if it has none off.
+    comes here, None if it has none off.  ``given``: for each frame the arguments that it was called with, by name, but
+    for those that it assigns.
     """
 
     do: Do
@@ -37,6 +38,7 @@ class FlatNode:
     id: int = -1
     section: bool = False
     irqs_off: Expr | None = None
+    given: tuple[Mapping[str, Expr], ...] = ()
 
     def __repr__(self) -> str:
         function, file, line = self.frames[-1]
@@ -96,11 +98,12 @@ class Flattener:
         around: Node | None,
         result: str,
         after: FlatNode,
+        given: tuple[Mapping[str, Expr], ...] = (),
     ) -> FlatNode:
         """A copy of a procedure; its first node.
 
         ``around``: the call, with the sections that it stands in; ``result`` is assigned what it returns, ``after``
-        follows it.
+        follows it; ``given``: what the frames around it were called with.
         """
         self.instances += 1
         number = self.instances
@@ -115,6 +118,7 @@ class Flattener:
             else:
                 last.then = FlatNode(Do.SET, here, local=f"{name}#{number}", value=arg)
                 last = last.then
+        given = (*given, {name: names[name] for name in procedure.params if name not in assigned})
         # Locals that are assigned once, and a constant, are replaced by it: the limit of a loop, for example.
         for node in once:
             value = substitute(node.value, names)
@@ -145,6 +149,7 @@ class Flattener:
                     args=tuple([substitute(arg, names) for arg in node.args]),
                     text=node.text,
                     section=node.section,
+                    given=given,
                 )
                 todo.append((node, copies[id(node)]))
             return copies[id(node)]
@@ -163,7 +168,7 @@ class Flattener:
                 )
                 made.do = Do.SET
                 target, made.local = made.local, ""
-                made.then = self.expand(node.callee, made.args, made.frames, call, target, copy(node.then))
+                made.then = self.expand(node.callee, made.args, made.frames, call, target, copy(node.then), given)
                 made.args = ()
             elif node.do is not Do.ASSERT:
                 made.then = copy(node.then)
