@@ -32,9 +32,17 @@ ALIASES = {
     # In the model the choice of pages to free as a list is the caller's.
     "release_pages": (),
 }
-#: What takes and gives back a spinlock.  On x86 giving one back is mostly inlined.
+#: Functions that the model leaves out: they only pass on.
+PASSING = (
+    "__free_pages",
+    "___free_pages",
+    "__folio_put",
+    "__free_contig_range_common",
+    "free_frozen_pages",
+    "alloc_contig_frozen_range_noprof",
+)
+#: What takes a spinlock.
 LOCKS = ("_raw_spin_lock_irqsave", "_raw_spin_lock", "_raw_spin_lock_irq", "_raw_spin_trylock")
-UNLOCKS = ("_raw_spin_unlock_irqrestore", "_raw_spin_unlock", "_raw_spin_unlock_irq")
 
 
 class Code(Protocol):
@@ -45,6 +53,9 @@ class Code(Protocol):
 
     def calls(self, caller: str, callee: str) -> int:
         """From how many places in ``caller`` it calls ``callee``, both of which it has."""
+
+    def reaches(self, caller: str, callee: str) -> bool:
+        """Whether ``caller`` calls ``callee``, by itself or through functions that only pass on."""
 
 
 class KernelCode:
@@ -63,6 +74,12 @@ class KernelCode:
             target = self.text.function(callee)
             self._calls[key] = 0 if target is None else self._targets(caller).get(target.address, 0)
         return self._calls[key]
+
+    def reaches(self, caller: str, callee: str) -> bool:
+        if self.calls(caller, callee):
+            return True
+        passing = (name for name in PASSING if name != caller and self.has(name) and self.calls(caller, name))
+        return any(self.reaches(name, callee) for name in passing)
 
     def _targets(self, caller: str) -> dict[int, int]:
         """How often a function calls, or jumps to, each address outside of it."""
