@@ -27,6 +27,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "record": ("pagelab.cli.record", "boot a kernel, make it work, write down what its page allocator did"),
     "replay": ("pagelab.cli.replay", "predict every page of a capture with the model, and score the prediction"),
     "check": ("pagelab.cli.check", "explore every interleaving of a model; show the shortest schedule that breaks it"),
+    "steer": ("pagelab.cli.steer", "force a counterexample onto a booted kernel, and tell what the kernel did"),
     "scenarios": (
         "pagelab.cli.scenarios",
         "list the scenarios that check explores, or print one as a file to start from",

@@ -11,11 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import combinations
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pagelab.check.counterexample import Step, Teller
 from pagelab.check.kernel_model import kernel_model
 from pagelab.check.liveness_verdict import plain
 from pagelab.check.properties import Property, property_named
@@ -68,6 +70,7 @@ class Planned:
     :param gave_up: whether it is open if there is a plan, because too much had to be tried.
     :param seen_at_hold: whether the violation is in a state in which all CPUs are held.
     :param left_out: threads of the scenario that the plan does without.
+    :param steps: of the schedule, in words.
     """
 
     plan: Plan | None
@@ -77,6 +80,7 @@ class Planned:
     gave_up: bool = False
     seen_at_hold: bool = True
     left_out: tuple[str, ...] = ()
+    steps: tuple[Step, ...] = ()
 
 
 def model_of(case: Case) -> Model:
@@ -119,7 +123,7 @@ class _Planner:
             for actors in self._some_actors():
                 self.told(f"looking for a schedule of {', '.join(self.name(one) for one in actors)}")
                 walker, start, prologue = self._start(actors)
-                found = search(walker, start, lambda run, w=walker, f=wrong: f(w, run), PATIENCE / 4)
+                found = search(walker, start, partial(wrong, walker), PATIENCE / 4)
                 gave_up = gave_up or found.gave_up
                 if found.legs is not None:
                     return self._planned(actors, walker, start, prologue, found.legs, seen_at_hold)
@@ -167,7 +171,8 @@ class _Planner:
     def _to_gate(self, walker: Walker, actor: int) -> list[int]:
         """Steps of an actor until it stands before its gate; none if it stands there already, or is kept out."""
         gate = GATES[self.case.scenario.threads[actor].run]
-        before, steps = walker.state, []
+        before = walker.state
+        steps: list[int] = []
         while True:
             names = {frame[0] for frame in walker.node(actor).frames}
             if names & set(gate) or (walker.node(actor).frames and not _comes_by(self.system, actor, gate)):
@@ -216,7 +221,8 @@ class _Planner:
         )
         left_out = tuple(one.name for number, one in enumerate(scenario.threads) if number not in actors)
         schedule = Schedule(tuple((thread, 0) for thread in steps))
-        return Planned(plan, schedule, seen_at_hold=seen_at_hold, left_out=left_out)
+        told = Teller(self.system).tell(self.initial, schedule)
+        return Planned(plan, schedule, seen_at_hold=seen_at_hold, left_out=left_out, steps=tuple(told))
 
 
 def _why_not(gave_up: bool) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from pagelab.lang.graph import Do
@@ -83,10 +84,14 @@ class Points:
         if key not in self._between:
             entries = self.system.slots[thread].entries
             start, end = entries[before - 1], entries[after - 1]
-            points, refused = [], []
+            points: list[Point] = []
+            refused: list[Refused] = []
             for crossing in crossings(path(start, end)):
                 found = self._point(crossing)
-                (points if isinstance(found, Point) else refused).append(found)
+                if isinstance(found, Point):
+                    points.append(found)
+                else:
+                    refused.append(found)
             points += self._lock_points(start, end)
             points = sorted({(p.function, p.at, p.depth): p for p in points}.values(), key=lambda p: p.depth)
             self._between[key] = tuple(points), tuple(refused)
@@ -164,12 +169,12 @@ def path(start: FlatNode, end: FlatNode) -> list[FlatNode]:
 def crossings(way: list[FlatNode]) -> list[_Crossing]:
     """The functions that are left and entered on a way, in that order."""
     found = []
-    for here, there in zip(way, way[1:], strict=False):
+    for here, there in pairwise(way):
         common = _common(here.frames, there.frames)
-        for depth in range(len(here.frames), common, -1):
-            found.append(_Crossing(At.RETURN, here.frames[:depth], here.given[:depth]))
-        for depth in range(common + 1, len(there.frames) + 1):
-            found.append(_Crossing(At.ENTRY, there.frames[:depth], there.given[:depth]))
+        left = range(len(here.frames), common, -1)
+        entered = range(common + 1, len(there.frames) + 1)
+        found += [_Crossing(At.RETURN, here.frames[:depth], here.given[:depth]) for depth in left]
+        found += [_Crossing(At.ENTRY, there.frames[:depth], there.given[:depth]) for depth in entered]
     return [crossing for crossing in found if crossing.given]
 
 

@@ -74,4 +74,3 @@ def _function(system: System, points: Points, thread: int, stop: int) -> str:
     node = system.slots[thread].entries[stop - 1]
     names = [name for name in points.names(node.frames) if name]
     return names[-1] if names else node.frames[-1][0]
-

@@ -57,9 +57,7 @@ def _nth(stop: Stop, nth: int) -> Stop:
     return Stop(stop.function, stop.at, stop.caller, stop.page, stop.pageblock, nth)
 
 
-def _arrivals(
-    system: System, points: Points, scenario: Scenario, held: Held, leg: Leg
-) -> Iterator[list[Stop]]:
+def _arrivals(system: System, points: Points, scenario: Scenario, held: Held, leg: Leg) -> Iterator[list[Stop]]:
     """For each run of a leg that comes to points, the stops that would hold it there."""
     state: npt.NDArray[np.uint8] = np.frombuffer(bytearray(held.state), np.uint8)
     for run in leg.runs:

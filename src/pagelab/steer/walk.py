@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Runs of whole CPUs through a model: one CPU goes on until it comes to a place where it can be held.
 
-What is let go and held on a real machine is a CPU, not a thread.  While it runs, the thread that it was in goes on; only
-when that sleeps or ends another thread of the CPU has its turn, a kworker for example.
+What is let go and held on a real machine is a CPU, not a thread.  While it runs, the thread that it was in goes on;
+only when that sleeps or ends another thread of the CPU has its turn, a kworker for example.
 """
 
 from __future__ import annotations
