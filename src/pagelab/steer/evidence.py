@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ MOST_LINES = 40
 class Event:
     """One line of evidence.
 
-    :param kind: "test", "drain all", "drained isolated", "isolate", "offlined", "end isolation" or "drained".
+    :param kind: "isolate", "drain all", "test", "drained isolated", "offlined", "end isolation" or "offline ends".
     :param pfn: the page, or the first one of the range; -1 if it is about none.
     :param good: of a test whether it succeeded; of the end of an operation likewise.
     """
@@ -32,17 +32,18 @@ class Event:
     good: bool = True
 
 
-def evidence_of(directory: Path) -> list[Event]:
-    """The events of a capture from the first isolation that the actors began on.
+def evidence_of(directory: Path, page_frames: Mapping[int, int] | None = None) -> list[Event]:
+    """The events of a capture from the first isolation on.
 
+    :param page_frames: of the scenario's pages, to name them.
     :raises BadInput: if it is no capture.
     """
     from pagelab.capture.directory import read_capture
 
-    return events_of(read_capture(directory))
+    return events_of(read_capture(directory), page_frames or {})
 
 
-def events_of(capture: Capture) -> list[Event]:
+def events_of(capture: Capture, page_frames: Mapping[int, int]) -> list[Event]:
     """The same, of a capture that was read."""
     from pagelab.capture.events import Kind
 
@@ -55,7 +56,8 @@ def events_of(capture: Capture) -> list[Event]:
         Kind.OFFLINE_ISOLATED_PAGES,
         Kind.OFFLINE_PAGES_DONE,
     }
-    isolate = 4 + ("CMA" in capture.config or "CONFIG_CMA" in capture.config)
+    isolate = 4 + (capture.config.get("CONFIG_CMA") == "y")  # behind MIGRATE_CMA, where there is that
+    pages = {frame: page for page, frame in page_frames.items()}
     events, found = capture.events, []
     for row in range(len(events)):
         kind = events.kind[row]
@@ -65,7 +67,10 @@ def events_of(capture: Capture) -> list[Event]:
         if kind == Kind.MM_PAGE_PCPU_DRAIN and migratetype != isolate:
             continue
         numbers = int(events.pfn[row]), int(events.arg[row]), int(events.arg2[row])
-        found.append(_event(Kind(kind), int(events.cpu[row]), numbers, migratetype))
+        event = _event(Kind(kind), int(events.cpu[row]), numbers, migratetype)
+        if event.kind == "drained isolated" and event.pfn in pages:
+            event = replace(event, words=f"{event.words}, page {pages[event.pfn]} of the scenario")
+        found.append(event)
     first = next((i for i, event in enumerate(found) if event.kind == "isolate"), 0)
     return found[first:]
 

@@ -74,7 +74,7 @@ def steer_once(plan: Plan, directory: Path, on_step: OnStep | None = None) -> Ru
     except Inconclusive as error:  # an actor that cannot be played
         return Run(None, Verdict(Outcome.CANNOT, error.message), (), time.monotonic() - begin)
     try:
-        events = tuple(evidence_of(directory))
+        events = tuple(evidence_of(directory, steered.page_frames))
     except BadInput:  # a guest that gave up leaves no trace
         events = ()
     return Run(steered, judge(plan, steered, events), events, time.monotonic() - begin)
