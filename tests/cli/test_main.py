@@ -102,7 +102,7 @@ def test_version(run_pagelab: Pagelab) -> None:
     [
         (["repaly"], "there is no verb 'repaly'", "did you mean `pagelab replay`?"),
         (["frobnicate"], "there is no verb 'frobnicate'", "the verbs are kernels, record, "),
-        (["steer"], "there is no verb 'steer'", "the verbs are "),
+        (["simulate"], "there is no verb 'simulate'", "the verbs are "),
         ([""], "there is no verb ''", "the verbs are "),
         (["--jsno"], "unrecognized arguments: --jsno", "`pagelab --help` shows"),
         (["--print-completion", "ed"], "argument --print-completion: invalid choice: 'ed'", "`pagelab --help` shows"),

@@ -200,27 +200,23 @@ class Walker:
     # ---- all CPUs
 
     def run_on(self, state: bytes) -> bool:
-        """Whether all threads come to their end once nothing is held, each CPU having its turn after the other."""
+        """Whether all threads can come to their end once nothing is held, whoever gets ahead of whom."""
+        threads = [n for n, named in enumerate(self.system.threads) if named.daemon or n in self.actors]
+        return any(
+            self._all_end(state, order, turn)
+            for order in (threads, threads[::-1])
+            for turn in (1, 500)  # steps a thread takes before the next has its turn
+        )
+
+    def _all_end(self, state: bytes, order: Sequence[int], turn: int) -> bool:
         self.load(state)
         seen = set()
-        for _ in range(MOST_STEPS):
-            moved = False
-            for thread, named in enumerate(self.system.threads):
-                if not named.daemon and thread not in self.actors:
-                    continue
-                for _ in range(64):
+        while (now := self.state) not in seen:
+            seen.add(now)
+            for thread in order:
+                for _ in range(turn):
                     if self.step(thread) in (BLOCKED, ENDED):
                         break
-                    moved = True
             if all(self.ended(thread) for thread in self.actors):
                 return True
-            now = self.state
-            if not moved or now in seen:
-                return False
-            seen.add(now)
-        return True
-
-
-def actor_numbers(system: System) -> list[int]:
-    """The threads that are no daemons."""
-    return [number for number, thread in enumerate(system.threads) if not thread.daemon]
+        return False
