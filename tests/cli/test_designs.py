@@ -27,6 +27,7 @@ def test_designs(run_pagelab: Pagelab) -> None:
         "6.1",
         "6.12",
         "7.2",
+        "contig-fix",
     ]
     assert [line.split()[0] for line in done.stdout.splitlines()] == names
     one = run_pagelab("designs", "6.1.0").stdout

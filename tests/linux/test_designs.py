@@ -36,7 +36,7 @@ def test_registry_and_switches_agree() -> None:
         assert re.fullmatch(r"v\d+\.\d+", feature.release)
         assert re.fullmatch(r"((6\.1|6\.12)\.\d+)?", feature.stable)
     for feature in FEATURES[len(UPSTREAM) :]:
-        assert re.fullmatch(r"2020-09-\d\d", feature.mail)
+        assert re.fullmatch(r"2020-09-\d\d|2026-11-25", feature.mail)
         assert (feature.commit, feature.release, feature.stable) == ("", "", "")
 
 
@@ -79,6 +79,11 @@ def test_proposals_are_what_they_were_based_on_and_one_thing_more() -> None:
         mine = DESIGNS[name].feature_names()
         assert "drain_again_in_offline" not in mine
         assert set(mine) & {feature.name for feature in FEATURES if feature.mail}
+
+
+def test_a_fix_is_one_proposal_more_than_the_kernel_that_it_is_for() -> None:
+    fix = {"contig_keeps_others_isolated"}
+    assert set(DESIGNS["contig-fix"].feature_names()) == set(DESIGNS["7.2"].feature_names()) | fix
 
 
 def test_the_initial_values_are_those_of_6_1() -> None:

@@ -107,6 +107,10 @@ def alloc_contig_range(cpu: int, start: int, end: int, migratetype: int) -> int:
     if not features.isolate_at_pageblocks:
         if ret != 0:
             return ret
+    # As proposed on 2026-11-25 ("mm/page_alloc: alloc_contig_range: do not undo the isolation of somebody else")
+    if features.contig_keeps_others_isolated:
+        if ret != 0:
+            return ret
     if ret == 0:
         ret = alloc_contig_isolated(cpu, start, end)
         range_released(cpu, start, end)

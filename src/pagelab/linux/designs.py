@@ -153,6 +153,12 @@ DESIGNS = {
             frozenset({"free_pages_nolock", "free_high_above_half_min", "isolate_bit", "free_in_batches"}),
             "Linux 7.2",
         ),
+        Design(
+            "contig-fix",
+            "7.2",
+            frozenset({"contig_keeps_others_isolated"}),
+            "proposed in docs/findings: alloc_contig_range() that cannot isolate its range undoes nothing",
+        ),
     )
 }
 

@@ -16,7 +16,7 @@ class Feature:
     :param release: first release with it, such as ``v6.2``; "" for a proposal.
     :param stable: release of 6.1.y or 6.12.y from which on it is there too, or "" if no stable release got it.
     :param effect: what a user of the model sees of it.
-    :param mail: the day of the mail that proposed it, if it was never merged.
+    :param mail: the day on which it was proposed, if it was never merged.
     """
 
     name: str
@@ -537,5 +537,15 @@ FEATURES = (
         "a free reads the pageblock's type with irqs off; isolating a pageblock drains all CPUs, those that seem "
         "empty too",
         mail="2020-09-10",
+    ),
+    Feature(
+        "contig_keeps_others_isolated",
+        "",
+        "mm/page_alloc: alloc_contig_range: do not undo the isolation of somebody else",
+        "",
+        "",
+        "alloc_contig_range() that cannot isolate its range gives up; since v5.19 it un-isolates all of the range, "
+        "that is, also the pageblocks for the sake of which it failed",
+        mail="2026-11-25",
     ),
 )

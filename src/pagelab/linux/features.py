@@ -76,6 +76,7 @@ class Features(Constants):
     isolation_disables_pcplists: bool = False
     onlining_disables_pcplists: bool = False
     migratetype_with_irqs_off: bool = False
+    contig_keeps_others_isolated: bool = False
 
 
 features = Features()
