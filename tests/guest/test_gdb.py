@@ -69,7 +69,7 @@ def with_stub(tmp_path: Path, answers: Answers, use: Callable[[Stub], Awaitable[
         async with connected() as stub:
             return await use(stub)
 
-    return asyncio.run(main()), fake.said[2:]
+    return asyncio.run(main()), fake.said[3:]
 
 
 def test_only_the_named_cpus_run(tmp_path: Path) -> None:
@@ -119,6 +119,13 @@ def test_registers_have_their_names(tmp_path: Path) -> None:
     registers, said = with_stub(tmp_path, {b"g": data.hex().encode()}, use)
     assert registers == dict(zip(REGISTERS, values, strict=True))
     assert said == [b"Hg2", b"g", b"g"]  # the CPU is chosen once
+
+
+def test_a_register_is_written_by_its_number(tmp_path: Path) -> None:
+    async def use(stub: Stub) -> None:
+        await stub.set_register(1, "rip", 0x1122)
+
+    assert with_stub(tmp_path, {b"P10=2211000000000000": b"OK"}, use)[1] == [b"Hg2", b"P10=2211000000000000"]
 
 
 def test_long_reads_are_cut_into_packets(tmp_path: Path) -> None:

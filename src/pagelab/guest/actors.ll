@@ -6,7 +6,7 @@
 ; An actor pins itself to CPU, gets ready, and says so; then it sleeps until the host tells it to act, acts once, says
 ; so, and sleeps until it is killed.  It talks through words at a fixed address, which the host finds through its page
 ; tables (the page may be migrated), and reads and writes while the guest stands:
-;   0x10000000   the host stores 1: act
+;   0x10000000   the host stores 1: act (for "call": 1 prepare, 2 act)
 ;   0x10000008   1 ready, 2 done
 ;   0x10000010   what the last system call of the act returned
 ;   0x10000400   the entries of /proc/self/pagemap of the pages to be freed
@@ -17,6 +17,8 @@
 ;   touch CPU TIMES FILLER  a page is allocated and freed again, a number of times
 ;   write CPU FILE TEXT     open(), write()
 ;   kill CPU PID            SIGINT
+;   call CPU 0 FILLER       getppid() to prepare, to act, and once more; the host sends the CPU to another function of the
+;                           kernel at the entry of one
 ;   stock CPU COUNT FILLER  pages are freed at once, before it is ready
 ;   wait CPU 0 FILLER       ends when it is told to act
 
@@ -174,16 +176,21 @@ define internal void @nap() {
   ret void
 }
 
-define internal void @ready_and_wait() {
+define internal void @wait_for(i64 %least) {
 entry:
-  call void @store(i64 268435464, i64 1)
   br label %loop
 loop:
   call void @nap()
   %told = call i64 @load(i64 268435456)
-  %act = icmp ne i64 %told, 0
+  %act = icmp uge i64 %told, %least
   br i1 %act, label %out, label %loop
 out:
+  ret void
+}
+
+define internal void @ready_and_wait() {
+  call void @store(i64 268435464, i64 1)
+  call void @wait_for(i64 1)
   ret void
 }
 
@@ -207,6 +214,7 @@ entry:
                                      i64 116, label %touch
                                      i64 119, label %writing
                                      i64 107, label %kill
+                                     i64 99, label %call
                                      i64 115, label %stock ]
 free:
   %pages = call i64 @decimal(i64 %third)
@@ -251,6 +259,17 @@ kill:
   call void @ready_and_wait()
   %killed = call i64 @syscall(i64 62, i64 %pid, i64 2, i64 0, i64 0, i64 0, i64 0)
   br label %done
+call:
+  %filler6 = call i64 @decimal(i64 %fourth)
+  call void @allocate(i64 0, i64 %filler6)
+  call void @ready_and_wait()
+  %prepared = call i64 @syscall(i64 110, i64 0, i64 0, i64 0, i64 0, i64 0, i64 0)
+  call void @store(i64 268435472, i64 %prepared)
+  call void @wait_for(i64 2)
+  %called = call i64 @syscall(i64 110, i64 0, i64 0, i64 0, i64 0, i64 0, i64 0)
+  call void @store(i64 268435472, i64 %called)
+  %once_more = call i64 @syscall(i64 110, i64 0, i64 0, i64 0, i64 0, i64 0, i64 0)
+  br label %done
 stock:
   %stocked = call i64 @decimal(i64 %third)
   %filler5 = call i64 @decimal(i64 %fourth)
@@ -259,7 +278,7 @@ stock:
   call void @ready_and_wait()
   br label %done
 done:
-  %result = phi i64 [ %closed, %free ], [ %dropped, %drop ], [ %touched, %touch ], [ %written, %write ], [ %killed, %kill ], [ %freed, %stock ]
+  %result = phi i64 [ %closed, %free ], [ %dropped, %drop ], [ %touched, %touch ], [ %written, %write ], [ %killed, %kill ], [ %freed, %stock ], [ %called, %call ]
   call void @store(i64 268435472, i64 %result)
   call void @store(i64 268435464, i64 2)
   br label %asleep

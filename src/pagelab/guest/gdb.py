@@ -69,6 +69,8 @@ class Stub:
         stub = cls(reader, writer, patience)
         try:
             await stub.request(b"qSupported:swbreak+;hwbreak+")
+            # Only who has asked for the description of the registers may write them.
+            await stub.request(b"qXfer:features:read:target.xml:0,ffb")
             actions = await stub.request(b"vCont?")
             if not {b"c", b"s"} <= set(actions.split(b";")[1:]):
                 raise StubFailed("QEMU's gdb stub cannot hold single CPUs: it has no vCont", "try another QEMU")
@@ -147,6 +149,11 @@ class Stub:
         if len(data) < 8 * len(REGISTERS):
             raise StubFailed("QEMU's gdb stub gives no x86-64 registers")
         return dict(zip(REGISTERS, struct.unpack_from(f"<{len(REGISTERS)}Q", data), strict=True))
+
+    async def set_register(self, cpu: int, name: str, value: int) -> None:
+        """Change a register of a CPU that stands."""
+        await self._select(cpu)
+        await self._ok(b"P%x=%s" % (REGISTERS.index(name), struct.pack("<Q", value).hex().encode()))
 
     # ---- breakpoints and memory
 

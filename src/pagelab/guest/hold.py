@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 
 from pagelab.errors import GuestFailed
 from pagelab.guest.gdb import Stub
-from pagelab.guest.places import Place
+from pagelab.guest.kernel_text import Function
+from pagelab.guest.places import ARGUMENTS, Place
 from pagelab.guest.waits import Wait, functions, is_idle, wait_of
 from pagelab.guest.zone_memory import ZoneMemory
 from pagelab.steer.plan import At, Reason
@@ -21,6 +22,8 @@ _LOOK = 0.7
 _LOOKS = 3
 _USER = 1 << 47
 _SIGTRAP = 5
+#: The system call that is sent elsewhere: it does nothing.
+DETOUR = "__x64_sys_getppid"
 #: Address of an actor's words, in its program (actors.ll).
 WORDS = 0x10000000
 #: The bits of a page table's entry that are a physical address.
@@ -40,6 +43,19 @@ class Thread:
     task: int = 0
     stack: int = 0
     pgd: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Detour:
+    """A system call that an actor makes for nothing is sent to another function of the kernel, which returns for it.
+
+    :param arguments: at most six.
+    :param after_success: only if the detour before returned 0.
+    """
+
+    function: Function
+    arguments: tuple[int, ...]
+    after_success: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +81,14 @@ class Hold:
     """All CPUs of a guest stand, or some run until :meth:`run` returns.
 
     :param tracked: functions by CPU whose return will be waited for in a later run, so that calls are known by then.
+    :param detours: of a thread by its name, for the next calls of getppid() that it makes; ``None``: the call itself.
     """
 
     stub: Stub
     memory: ZoneMemory
     vmemmap: int
     tracked: dict[int, list[Place]] = field(default_factory=dict)
+    detours: dict[Thread, list[Detour | None]] = field(default_factory=dict)
     _frames: dict[int, list[_Frame]] = field(default_factory=dict)
     _breakpoints: set[int] = field(default_factory=set)
     _standing: dict[int, int] = field(default_factory=dict)
@@ -84,7 +102,6 @@ class Hold:
         watched = list(self.tracked.get(cpu, ()))
         if place is not None and all(one is not place for one in watched):
             watched.append(place)
-        await self._break_at({one.address for one in watched})
         try:
             return await self._run(cpus, cpu, place, watched, thread, patience)
         finally:
@@ -113,6 +130,7 @@ class Hold:
             if stopped is not None and stopped.signal == _SIGTRAP:
                 registers = await self.stub.registers(stopped.cpu)
                 self._standing[stopped.cpu] = registers["rip"]
+                await self._detour(stopped.cpu, registers)
                 if stopped.cpu == cpu and await self._arrived(cpu, registers, place, watched, thread):
                     arrivals += 1
                     if place is not None and arrivals == place.stop.nth:
@@ -157,6 +175,32 @@ class Hold:
                     arrived = arrived or (one is place and one.stop.at is At.ENTRY)
         return arrived
 
+    async def _detour(self, cpu: int, registers: dict[str, int]) -> None:
+        """Send a CPU elsewhere if it enters the system call of a thread that has a detour."""
+        if registers["rip"] != self._getppid:
+            return
+        for thread, detours in self.detours.items():
+            if not thread.stack <= registers["rsp"] < thread.stack + STACK_BYTES or not detours:
+                continue
+            detour = detours.pop(0)
+            if detour is None or (detour.after_success and await self.result(thread) != 0):
+                return
+            for name, value in zip(ARGUMENTS, detour.arguments, strict=False):
+                await self.stub.set_register(cpu, name, value)
+            await self.stub.set_register(cpu, "rip", detour.function.address)
+            del self._standing[cpu]  # its first instruction may be waited for
+            return
+
+    @property
+    def _getppid(self) -> int:
+        return self.memory.text.symbols.get(DETOUR, 0) if self.detours else 0
+
+    async def result(self, thread: Thread) -> int:
+        """What the thread's last system call returned; -1 if that is not to be seen."""
+        words = await self.words_of(thread)
+        number = await self.memory.word(words + 16) if words else -1
+        return number - (1 << 64) if number >> 63 == 1 else number
+
     def _forget(self, cpu: int, stack_pointer: int) -> None:
         """Calls that are over."""
         frames = self._frames.get(cpu, [])
@@ -170,6 +214,8 @@ class Hold:
     async def _break_at_returns(self, cpu: int, place: Place | None, watched: list[Place]) -> None:
         """Where calls that are under way come back to, if that is waited for."""
         addresses = {one.address for one in watched}
+        if any(self.detours.values()):
+            addresses.add(self._getppid)
         if place is not None and place.stop.at is At.RETURN:
             addresses |= {frame.back for frame in self._frames.get(cpu, []) if frame.place is place}
         await self._break_at(addresses)
@@ -200,15 +246,15 @@ class Hold:
         words = await self.words_of(thread)
         return bool(words) and await self.memory.word(words + 8) == 2
 
-    async def tell(self, thread: Thread) -> None:
-        """Let an actor act, once its CPU runs.
+    async def tell(self, thread: Thread, number: int = 2) -> None:
+        """Let an actor act, once its CPU runs; 1: let it prepare.
 
         :raises GuestFailed: its memory cannot be found.
         """
         words = await self.words_of(thread)
         if not words:
             raise GuestFailed(f"the memory of {thread.name} cannot be found in the guest", "steer again")
-        await self.stub.write(words, (1).to_bytes(8, "little"))
+        await self.stub.write(words, number.to_bytes(8, "little"))
 
     async def words_of(self, thread: Thread) -> int:
         """Where the words of an actor are now; 0 if nowhere: the page is just being migrated."""

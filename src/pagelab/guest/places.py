@@ -14,7 +14,7 @@ from pagelab.guest.zone_memory import PAGEBLOCK_ORDER
 from pagelab.steer.plan import At, Stop
 
 #: Registers of the first six arguments.
-_ARGUMENTS = ("rdi", "rsi", "rdx", "rcx", "r8", "r9")
+ARGUMENTS = ("rdi", "rsi", "rdx", "rcx", "r8", "r9")
 #: Of a call with a relative address.
 _CALL = 5
 
@@ -87,7 +87,7 @@ class Place:
         names = self.text.btf.parameters(self.function.name.split(".")[0]) or ()
         found: list[tuple[_Of, _Of]] = []
         by_name = {}
-        for parameter, register in zip(names, _ARGUMENTS, strict=False):
+        for parameter, register in zip(names, ARGUMENTS, strict=False):
             if parameter.type in ("struct page *", "struct folio *"):
                 found.append((_page(register), _page(register, 1)))
             elif parameter.type == "long unsigned int" and parameter.name in ("start_pfn", "end_pfn", "start", "end"):

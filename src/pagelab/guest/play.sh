@@ -1,9 +1,10 @@
 #!/bin/busybox sh
 # SPDX-License-Identifier: GPL-2.0-or-later
-# Starts the actors of a plan (pagelab.guest.stage) and waits until the host has had them act; run by init.sh as the command.
-# /etc/actors has a line for each: NAME PLACE MODE CPU ARGUMENTS...  A place is a memory block: that of the pages which
-# the first actor there has, or else the next one that is online.  Among the arguments, "state" is the file that takes
-# the place offline, and "pid:NAME" the process of another actor.
+# Starts the actors of a plan (pagelab.guest.stage) and waits until the host has had them act; run by init.sh as the
+# command.  /etc/actors has a line for each: NAME PLACE MODE CPU ARGUMENTS...  A place is a memory block: that of the
+# pages which the first actor there has, or else the next one that is online; one that is to be brought online is taken
+# offline first.  Among the arguments, "state" is the file that takes the place on- and offline, and "pid:NAME" the
+# process of another actor.
 
 say() { echo "pagelab: $*" > /dev/console; }
 die() { say "failed $*"; exit 1; }
@@ -18,9 +19,10 @@ if [ "$FRACTION" != 0 ]; then
     busybox echo "$FRACTION" > /proc/sys/vm/percpu_pagelist_fraction || die "percpu_pagelist_fraction cannot be $FRACTION"
 fi
 
-place() { # $1: number of the place, $2: memory block, or nothing
+place() { # $1: number of the place, $2: memory block, or nothing; fails if the place is another block
     eval "known=\$place_$1"
     if [ -z "$known" ]; then
+        case " $taken " in *" ${2:-none} "*) return 1 ;; esac
         known=$2
         for b in $(cat /out/facts/online); do
             [ -n "$known" ] && break
@@ -30,36 +32,56 @@ place() { # $1: number of the place, $2: memory block, or nothing
         taken="$taken $known"
         say "place $1 $known"
     fi
-    [ -z "$2" ] || [ "$known" = "$2" ] || die "the pages of place $1 are in memory blocks $known and $2"
+    [ -z "$2" ] || [ "$known" = "$2" ]
 }
 
-start() {
-    name=$1 place=$2 mode=$3 cpu=$4
-    shift 4
-    arguments=
-    for argument; do
-        case $argument in
-            state) place "$place" ""; argument=$PWD/memory$known/state ;;
-            pid:*) eval "argument=\$pid_$(echo "${argument#pid:}" | tr -c 'a-zA-Z0-9\n' _)" ;;
-        esac
-        arguments="$arguments $argument"
-    done
-    /bin/actor "$mode" "$cpu" $arguments &
+run() { # name, mode, CPU, arguments: starts the program, waits until it is ready
+    name=$1 mode=$2 cpu=$3
+    shift 3
+    /bin/actor "$mode" "$cpu" "$@" &
     pid=$!
-    eval "pid_$(echo "$name" | tr -c 'a-zA-Z0-9\n' _)=\$pid"
-    started="$started $pid"
     tries=0
     until [ "$(words $pid 0x10000008 1)" = " 0000000000000001" ]; do
         tries=$((tries + 1))
-        [ $tries -gt 200 ] && die "actor $name does not get ready"
+        [ $tries -gt 500 ] && die "actor $name does not get ready"
         usleep 20000
     done
     frames=
     case $mode in
         free | drop | stock) frames=$(words $pid 0x10000400 "$1") ;;
     esac
-    for frame in $frames; do place "$place" $(((0x$frame & 0x7fffffffffffff) / pages)); done
-    say "actor $name $pid" $frames
+}
+
+in_place() { # $1: number of the place; fails if a page is in another memory block
+    for frame in $frames; do place "$1" $(((0x$frame & 0x7fffffffffffff) / pages)) || return 1; done
+}
+
+start() {
+    actor=$1 where=$2 what=$3 on=$4
+    shift 4
+    arguments=
+    for argument; do
+        case $argument in
+            state) place "$where" ""; argument=$PWD/memory$known/state ;;
+            online_*) busybox echo offline > memory$known/state || die "memory block $known does not go offline" ;;
+            pid:*) eval "argument=\$pid_$(echo "${argument#pid:}" | tr -c 'a-zA-Z0-9\n' _)" ;;
+        esac
+        arguments="$arguments $argument"
+    done
+    run "$actor" "$what" "$on" $arguments
+    attempts=0
+    until in_place "$where"; do
+        # the pages have to be in another memory block: take 16 MiB more of this one away for the time being
+        kill -9 $pid
+        attempts=$((attempts + 1))
+        [ $attempts -gt 24 ] && die "no pages of place $where for $actor"
+        dd if=/dev/zero of=/work/away.$attempts bs=1M count=16 2> /dev/null
+        run "$actor" "$what" "$on" $arguments
+    done
+    [ $attempts = 0 ] || rm /work/away.*
+    eval "pid_$(echo "$actor" | tr -c 'a-zA-Z0-9\n' _)=\$pid"
+    started="$started $pid"
+    say "actor $actor $pid" $frames
 }
 
 start prompter 0 wait "$SHELL_CPU" 0 0

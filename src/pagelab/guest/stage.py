@@ -16,8 +16,9 @@ from pagelab.guest.zone_memory import PAGEBLOCK_ORDER
 from pagelab.steer.gates import CannotPlay
 from pagelab.steer.plan import Actor, Plan, Where
 
-#: Pages that an actor keeps, to empty its CPU's pcplist.
+#: Pages that an actor keeps, to empty its CPU's pcplist; more where the pageblock before that of its pages matters.
 FILLER = 64
+_FILLER_WITH_NEIGHBOURS = 1100
 #: The last actor: when it is told to act, the play is over.
 CURTAIN = "curtain"
 #: The first: when it is told to act, the others start.
@@ -53,16 +54,19 @@ class Playing:
 
 @dataclass(slots=True)
 class Stage:
-    """What the guest said of its actors.  ``blocks``: memory block of each place."""
+    """What the guest said of its actors.  ``blocks``: memory block of each place; ``online``: those it has."""
 
     playing: dict[str, Playing] = field(default_factory=dict)
     page_frames: dict[int, int] = field(default_factory=dict)
     blocks: dict[int, int] = field(default_factory=dict)
+    online: tuple[int, ...] = ()
 
     def hear(self, word: str, rest: str, roles: dict[str, Role]) -> None:
-        """One line of play.sh: ``place NUMBER BLOCK`` or ``actor NAME PID FRAME...``."""
+        """One line of the guest: ``online BLOCK...``, ``place NUMBER BLOCK`` or ``actor NAME PID FRAME...``."""
         parts = rest.split()
-        if word == "place":
+        if word == "online":
+            self.online = tuple(int(block) for block in parts)
+        elif word == "place":
             self.blocks[int(parts[0])] = int(parts[1])
         elif word == "actor":
             role = roles.get(parts[0]) or Role(parts[0], 0, "wait", 0, ())
@@ -78,8 +82,17 @@ class Stage:
         for page, frame in sorted(self.page_frames.items()):
             if page >> order == pageblock:
                 return frame
-        block = self.blocks.get(place_of(plan, pageblock))
-        return None if block is None else block * _BLOCK_PAGES
+        place = place_of(plan, pageblock)
+        block = self.blocks.get(place)
+        if block is not None:
+            return block * _BLOCK_PAGES + (pageblock - place << PAGEBLOCK_ORDER)
+        # One that nobody needs but alloc_contig_range(): a neighbour of the nearest one that is known.
+        known = {page >> order: frame for page, frame in sorted(self.page_frames.items())}
+        if not known:
+            first = min(self.online, default=None)
+            return None if first is None else first * _BLOCK_PAGES + (pageblock << PAGEBLOCK_ORDER)
+        nearest = min(known, key=lambda other: abs(other - pageblock))
+        return known[nearest] + (pageblock - nearest << PAGEBLOCK_ORDER)
 
 
 def _word(name: str) -> str:
@@ -104,7 +117,7 @@ def roles_of(plan: Plan) -> dict[str, Role]:
     roles = [_role(plan, actor) for actor in plan.actors]
     roles += _stock(plan)
     # Who has pages comes first: their memory block is the one that others take offline.
-    order = {"free": 0, "drop": 0, "touch": 1, "write": 1, "kill": 2, "stock": 3}
+    order = {"free": 0, "drop": 0, "call": 1, "touch": 1, "write": 1, "kill": 2, "stock": 3}
     roles.sort(key=lambda role: order[role.mode])
     roles.append(Role(CURTAIN, 0, "wait", shell_cpu(plan), ("0", str(FILLER))))
     return {_word(role.name): role for role in roles}
@@ -119,7 +132,7 @@ def shell_cpu(plan: Plan) -> int:
 
 def _role(plan: Plan, actor: Actor) -> Role:
     name, cpu, parameters = actor.name, actor.cpu, actor.parameters
-    filler = str(FILLER)
+    filler = str(_filler(plan))
     order = plan.pageblock_order
     match actor.run:
         case "free_page":
@@ -131,6 +144,10 @@ def _role(plan: Plan, actor: Actor) -> Role:
             return Role(name, place_of(plan, first >> order), "drop", cpu, (str(count), filler), pages)
         case "offline_pages":
             return Role(name, place_of(plan, parameters[0]), "write", cpu, ("state", "offline"))
+        case "online_pages":
+            return Role(name, place_of(plan, parameters[0]), "write", cpu, ("state", "online_movable"))
+        case "alloc_contig_range" | "drain_all_pages" | "vmstat" | "free_page_nolock":
+            return Role(name, 0, "call", cpu, ("0", filler))
         case "allocate_and_free":
             return Role(name, 0, "touch", cpu, (str(parameters[0]), filler))
         case "sysctl":
@@ -145,14 +162,11 @@ def _role(plan: Plan, actor: Actor) -> Role:
                 return Role(name, 0, "kill", cpu, (f"pid:{_word(owners[0])}",))
         case "cpu_down":
             return Role(name, 0, "write", cpu, (f"/sys/devices/system/cpu/cpu{parameters[0]}/online", "0"))
-    raise CannotPlay(f"nobody knows how to play {actor.run} in a guest ({actor.name})", _WHY.get(actor.run, ""))
+    raise CannotPlay(f"nobody knows how to play {actor.run} in a guest ({actor.name})")
 
 
-_WHY = {
-    "vmstat": "drain_zone_pages() is only called for zones of a memory node that has no CPUs, and the guest has none",
-    "free_page_nolock": "only BPF programs and the like call free_pages_nolock()",
-    "drain_all_pages": "only reclaim calls it, when an allocation fails",
-}
+def _filler(plan: Plan) -> int:
+    return _FILLER_WITH_NEIGHBOURS if any(a.run == "alloc_contig_range" for a in plan.actors) else FILLER
 
 
 def _stock(plan: Plan) -> list[Role]:

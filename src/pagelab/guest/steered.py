@@ -11,8 +11,9 @@ from pathlib import Path
 
 from pagelab.errors import GuestFailed
 from pagelab.guest import accelerator, initramfs, kernels, qemu, record, tools
+from pagelab.guest.detours import WITH_DETOURS, act, preparation
 from pagelab.guest.gdb import StubFailed
-from pagelab.guest.hold import Came, Hold, Thread
+from pagelab.guest.hold import Came, Detour, Hold, Thread
 from pagelab.guest.kernel_text import KernelText, kernel_text
 from pagelab.guest.places import Place, entry, place
 from pagelab.guest.stage import CURTAIN, PROMPTER, Stage, guest_files, roles_of, shell_cpu
@@ -24,7 +25,6 @@ MEMORY_MIB = 512
 #: Seconds: for a CPU to come to its place, for all actors to end after the last move.
 PATIENCE = 10.0
 ENDING = 15.0
-_LOOK = 0.3
 _LAST_WORDS = 3.0
 #: What plays are made ready first: their way to the gate needs all CPUs.
 _NEED_ALL = ("cpu_down", "online_pages", "offline_pages", "alloc_contig_range", "sysctl", "drain_all_pages")
@@ -84,7 +84,6 @@ class _Director:
             if move.until is not None:
                 place(text, move.until)
         self.stage = Stage()
-        self.sections: tuple[int, ...] = ()
         self.threads: dict[str, Thread] = {}
         self.told: set[str] = set()
         self.initial, self.final = Seen(), Seen()
@@ -149,7 +148,7 @@ class _Director:
         if not await self._hear(said, PROMPTER):
             return
         self.stub = await machine.gdb()
-        self.memory = ZoneMemory(self.text, self._read, "ZONE_MOVABLE", self.plan.cpus, self.sections)
+        self.memory = ZoneMemory(self.text, self._read, "ZONE_MOVABLE", self.plan.cpus, self.stage.online)
         vmemmap = await self.memory.word(self.memory.layout.data("vmemmap_base"))
         self.hold = Hold(self.stub, self.memory, vmemmap)
         if self.plan.batch and self._pokes:
@@ -168,8 +167,6 @@ class _Director:
         """Follow play.sh until an actor of that name is ready, or until it says that word; False if the guest ended."""
         while (line := await said.get()) is not None:
             word, rest = line
-            if word == "online":
-                self.sections = tuple(int(block) for block in rest.split())
             self.stage.hear(word, rest, self.roles)
             if last == word or last in self.stage.playing:
                 return True
@@ -203,6 +200,9 @@ class _Director:
     # ---- moves
 
     async def _play(self) -> None:
+        for actor in self.plan.actors:
+            if actor.run in WITH_DETOURS:
+                await self._prepare(actor)
         places = [self._place(move.until) for move in self.plan.moves]
         for move, where in zip(self.plan.moves, places, strict=True):
             if where is not None and where.stop.at is At.RETURN:
@@ -220,6 +220,32 @@ class _Director:
             self.arrivals.append(Arrival(number, came.reached, came.why, came.words, time.monotonic() - begin, seen))
             if not came.reached:
                 break
+
+    async def _prepare(self, actor: Actor) -> None:
+        """Choose where the actor's system calls go."""
+        thread = await self._thread(actor.name)
+        before = preparation(actor, self.text)
+        page = 0
+        if before is not None:
+            page = await self._allocate(actor, thread, before)
+        address = await self.memory.zone_address()
+        pcp = await self.memory.pcp_address(await self._read(address, self.text.btf.size("zone")), actor.cpu)
+        detours = act(self.plan, actor, self.text, self.stage, zone=address, pcp=pcp, page=page)
+        self.hold.detours[thread] = [*([None] if before is None else []), *detours]
+        self.words.append(f"{actor.name} was sent from a system call to {self.gates[actor.name].function.name}()")
+
+    async def _allocate(self, actor: Actor, thread: Thread, detour: Detour) -> int:
+        """Address of the struct page that the actor has now."""
+        self.hold.detours[thread] = [detour]
+        await self.hold.tell(thread, 1)
+        there = place(self.text, Stop(detour.function.name, At.RETURN))
+        came = await self.hold.run(self._all, actor.cpu, there, thread, self.patience)
+        if not came.reached:
+            raise GuestFailed(f"{actor.name} got no page: {came.words}", "steer again")
+        address = (await self.stub.registers(actor.cpu))["rax"]
+        frame = (address - self.hold.vmemmap) // self.memory.layout.page
+        self.stage.page_frames[actor.parameters[0]] = frame
+        return address
 
     def _place(self, stop: Stop | None) -> Place | None:
         if stop is None:
@@ -256,15 +282,17 @@ class _Director:
         threads = [await self._thread(actor.name) for actor in self.plan.actors]
         for thread in threads:
             await self._tell(thread.name)
+        late = []
         begin = time.monotonic()
-        while not self.ended and time.monotonic() - begin < self.ending:
-            await self.stub.resume(self._all)
-            await self.stub.wait(_LOOK)
-            await self.stub.stand()
-            self.ended = all([await self.hold.done(thread) for thread in threads])
-        if not self.ended:
-            late = [thread.name for thread in threads if not await self.hold.done(thread)]
-            self.words.append(f"{', '.join(late)} did not end within {self.ending:.0f} s")
+        for actor, thread in zip(self.plan.actors, threads, strict=True):
+            left = max(self.ending - (time.monotonic() - begin), 0.1)
+            came = await self.hold.run(self._all, actor.cpu, None, thread, left)
+            if came.reached:
+                self.words.append(f"{thread.name} returned {await self.hold.result(thread)}")
+            else:
+                late.append(f"{thread.name} did not end within {self.ending:.0f} s: {came.words}")
+        self.ended = not late
+        self.words += late
         self.final = self._seen(await self.memory.snapshot())
 
     # ---- what is seen
