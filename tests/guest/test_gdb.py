@@ -121,6 +121,17 @@ def test_registers_have_their_names(tmp_path: Path) -> None:
     assert said == [b"Hg2", b"g", b"g"]  # the CPU is chosen once
 
 
+def test_after_a_stop_the_cpu_is_chosen_anew(tmp_path: Path) -> None:
+    async def use(stub: Stub) -> None:
+        await stub.registers(0)
+        await stub.step(1)
+        await stub.registers(0)
+
+    data = bytes(8 * len(REGISTERS)).hex().encode()
+    said = with_stub(tmp_path, {b"g": data, b"vCont;s:2": b"T05thread:02;"}, use)[1]
+    assert said == [b"Hg1", b"g", b"vCont;s:2", b"Hg1", b"g"]
+
+
 def test_a_register_is_written_by_its_number(tmp_path: Path) -> None:
     async def use(stub: Stub) -> None:
         await stub.set_register(1, "rip", 0x1122)

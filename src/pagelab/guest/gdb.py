@@ -118,6 +118,7 @@ class Stub:
         if packet is None:
             return None
         self.running = False
+        self._selected = -1  # QEMU chooses the CPU that stopped
         if packet[:1] == b"S":
             return Stopped(0, _hex(packet[1:3]))
         if packet[:1] != b"T":
