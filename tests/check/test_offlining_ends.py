@@ -78,6 +78,11 @@ def test_another_that_undoes_its_failed_isolation_makes_it_go_round(design: str)
         assert "offliner goes round in offline_isolated()" in verdict.said
 
 
+@pytest.mark.parametrize("design", ["7.2", "nolock-fix"])
+def test_a_page_that_was_freed_without_waiting_stays_where_nobody_drains(design: str) -> None:
+    assert verdict_of(design, "offline-free-nolock").verdict == ("violated" if design == "7.2" else "holds")
+
+
 def test_somebody_who_allocates_for_ever_would_hide_that() -> None:
     """Why P5 assumes no more frees: they empty the pcplist that the only drain missed."""
     design_named("5.9-rc5").switch_on()

@@ -28,6 +28,7 @@ def test_designs(run_pagelab: Pagelab) -> None:
         "6.12",
         "7.2",
         "contig-fix",
+        "nolock-fix",
     ]
     assert [line.split()[0] for line in done.stdout.splitlines()] == names
     one = run_pagelab("designs", "6.1.0").stdout
@@ -37,7 +38,7 @@ def test_designs(run_pagelab: Pagelab) -> None:
 
 def test_designs_json(run_pagelab: Pagelab) -> None:
     rows = json.loads(run_pagelab("designs", "--json").stdout)
-    assert [row["base"] for row in rows[-7:]] == ["5.11", "6.1.0", "6.1.57", "6.1.97", "6.1", "6.12", "7.2"]
+    assert [row["base"] for row in rows[-8:]] == ["5.11", "6.1.0", "6.1.57", "6.1.97", "6.1", "6.12", "7.2", "7.2"]
     assert rows[0] | {"about": ""} == {"name": "5.9-rc5", "base": None, "about": "", "features": []}
     assert "drain_count_under_lock" in rows[-1]["features"]
 

@@ -81,9 +81,11 @@ def test_proposals_are_what_they_were_based_on_and_one_thing_more() -> None:
         assert set(mine) & {feature.name for feature in FEATURES if feature.mail}
 
 
-def test_a_fix_is_one_proposal_more_than_the_kernel_that_it_is_for() -> None:
-    fix = {"contig_keeps_others_isolated"}
-    assert set(DESIGNS["contig-fix"].feature_names()) == set(DESIGNS["7.2"].feature_names()) | fix
+@pytest.mark.parametrize(
+    ("design", "fix"), [("contig-fix", "contig_keeps_others_isolated"), ("nolock-fix", "nolock_keeps_off_disabled")]
+)
+def test_a_fix_is_one_proposal_more_than_the_kernel_that_it_is_for(design: str, fix: str) -> None:
+    assert set(DESIGNS[design].feature_names()) == set(DESIGNS["7.2"].feature_names()) | {fix}
 
 
 def test_the_initial_values_are_those_of_6_1() -> None:

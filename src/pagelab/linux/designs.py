@@ -159,6 +159,12 @@ DESIGNS = {
             frozenset({"contig_keeps_others_isolated"}),
             "proposed in docs/findings: alloc_contig_range() that cannot isolate its range undoes nothing",
         ),
+        Design(
+            "nolock-fix",
+            "7.2",
+            frozenset({"nolock_keeps_off_disabled"}),
+            "proposed in docs/findings: free_pages_nolock() keeps off disabled pcplists",
+        ),
     )
 }
 

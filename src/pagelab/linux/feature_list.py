@@ -548,4 +548,14 @@ FEATURES = (
         "that is, also the pageblocks for the sake of which it failed",
         mail="2026-11-25",
     ),
+    Feature(
+        "nolock_keeps_off_disabled",
+        "",
+        "mm/page_alloc: free_pages_nolock: keep off disabled pcplists",
+        "",
+        "",
+        "who frees without waiting for a lock puts nothing on disabled pcplists, and who tests whether a range is "
+        "isolated frees first what such frees have left behind",
+        mail="2026-11-25",
+    ),
 )

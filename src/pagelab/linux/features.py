@@ -77,6 +77,7 @@ class Features(Constants):
     onlining_disables_pcplists: bool = False
     migratetype_with_irqs_off: bool = False
     contig_keeps_others_isolated: bool = False
+    nolock_keeps_off_disabled: bool = False
 
 
 features = Features()

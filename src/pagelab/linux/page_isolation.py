@@ -10,6 +10,7 @@ from errno import EBUSY
 
 from pagelab.lang.declare import NIL, irqs_off
 from pagelab.linux.buddy import (
+    FPI_NONE,
     __isolate_free_page,
     __mod_zone_freepage_state,
     __putback_isolated_page,
@@ -21,6 +22,7 @@ from pagelab.linux.buddy import (
 from pagelab.linux.drain import __drain_all_pages, drain_all_pages
 from pagelab.linux.features import features
 from pagelab.linux.migratetype import MIGRATE_CMA, MIGRATE_ISOLATE
+from pagelab.linux.pcp import free_what_others_left
 from pagelab.linux.pcp_tuning import zone_pcp_disable, zone_pcp_enable
 from pagelab.linux.rwsem import down_read, up_read
 from pagelab.linux.state import (
@@ -345,6 +347,9 @@ def test_pages_isolated(cpu: int, start: int, end: int) -> int:
     ret = -EBUSY
     if page >= end:
         with irqs_off(cpu), zone.lock:
+            # As proposed on 2026-11-25 ("mm/page_alloc: free_pages_nolock: keep off disabled pcplists")
+            if features.nolock_keeps_off_disabled:
+                free_what_others_left(FPI_NONE)
             page = __test_page_isolated_in_pageblock(start, end)
             pages_tested(cpu, start, end, page)
         ret = -EBUSY if page < end else 0

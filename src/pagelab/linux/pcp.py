@@ -401,6 +401,12 @@ def free_unref_page_commit(cpu: int, page: int, migratetype: int, order: int, fp
 def pcp_trylock_free(cpu: int, page: int, pcpmigratetype: int, migratetype: int, order: int, fpi_flags: int) -> None:
     """To a pcplist if its lock is free, otherwise to the free lists."""
     if trylock(pcp[cpu].lock):
+        # As proposed on 2026-11-25 ("mm/page_alloc: free_pages_nolock: keep off disabled pcplists")
+        if features.nolock_keeps_off_disabled:
+            if fpi_flags & FPI_TRYLOCK and pcp_auto[cpu].high_max == 0:
+                unlock(pcp[cpu].lock)
+                free_one_page(cpu, page, order, migratetype, fpi_flags)
+                return
         if free_unref_page_commit(cpu, page, pcpmigratetype, order, fpi_flags):
             unlock(pcp[cpu].lock)
     else:
