@@ -65,6 +65,9 @@ def set_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-memory", metavar="M", default="", help="give up at so much memory, such as 4G")
     parser.add_argument("--workers", metavar="N", type=int, default=0, help="how many cores to use (default: all)")
     parser.add_argument("--html", metavar="FILE", help="write the counterexamples to one page, to step through")
+    parser.add_argument(
+        "--steer", metavar="KERNEL", help="force what is violated onto a booted kernel (`pagelab steer`)"
+    )
     parser.add_argument("--pdb", action="store_true", help="stop at the last step of a counterexample in the debugger")
     parser.add_argument("--json", action="store_true", help="print one JSON document on stdout")
     parser.epilog = EXAMPLE
@@ -114,6 +117,10 @@ def main(args: argparse.Namespace) -> int:
         from pagelab.report.page import check_path
 
         check_path(Path(args.html))
+    if args.steer:
+        from pagelab.guest.kernels import check_name
+
+        check_name(args.steer)
     if args.target and (args.target.endswith(".py") or Path(args.target).is_file()):
         return check_file(args, how)
     from pagelab.check.engine_code import prepare
@@ -132,7 +139,7 @@ def check_file(args: argparse.Namespace, how: How) -> int:
     from pagelab.check.model_file import load_file
     from pagelab.lang.declare import attached
 
-    for option, value in (("--property", args.property), ("--scenario", args.scenario)):
+    for option, value in (("--property", args.property), ("--scenario", args.scenario), ("--steer", args.steer)):
         if value:
             raise BadInput(f"{option} is for a design, not for a file")
     try:

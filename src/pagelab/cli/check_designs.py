@@ -61,6 +61,7 @@ def check_scenario(args: argparse.Namespace, how: How) -> int:
             if not args.json:
                 say_counterexample(judgement, verdict, told, console)
         documents.append(judgement.document(verdict, told.to_json() if told else None))
+    steer(documents, args)
     if args.json:
         print_json(documents)
     counterexamples.write(pages, args.html)
@@ -109,6 +110,14 @@ def title_of(judgement: Judgement, verdict: Verdict) -> Title:
     return Title(judgement.design, judgement.scenario, verdict.property, verdict.said, label)
 
 
+def steer(documents: list[dict[str, Any]], args: argparse.Namespace) -> None:
+    """Force what is violated onto the kernel that was named, if one was."""
+    if args.steer:
+        from pagelab.cli.steer import steer_documents
+
+        steer_documents(documents, args.steer, quiet=args.json)
+
+
 # ---- many scenarios, as a table
 
 
@@ -119,19 +128,21 @@ def check_table(args: argparse.Namespace, how: How) -> int:
     scenarios = [scenario_named(name) for name in ([args.scenario] if args.scenario else BUNDLED)]
     names = tuple(one.name for one in properties)
     tasks = [
-        Task(design, scenario, names, how, tell=args.json)
+        Task(design, scenario, names, how, tell=args.json or bool(args.steer))
         for design in designs
         for scenario in scenarios
         if applies(scenario, design)
     ]
     run = TableRun(tasks, properties, None if args.json else Console(highlight=False), one_design=len(designs) == 1)
     run.all()
+    first = None if args.json else run.summary(called=args.scenario or "")
+    documents = [document for done in run.done for document in documents_of(done)] if args.json or args.steer else []
+    if not run.interrupted:
+        steer(documents, args)
     if args.json:
-        print_json([document for done in run.done for document in documents_of(done)])
-    else:
-        first = run.summary(called=args.scenario or "")
-        if args.pdb and first is not None:
-            counterexamples.debug(first)
+        print_json(documents)
+    if args.pdb and first is not None:
+        counterexamples.debug(first)
     if args.html:
         counterexamples.write(run.pages(), args.html)
     if run.interrupted:

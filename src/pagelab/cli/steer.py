@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pagelab.errors import BadInput
+from pagelab.errors import BadInput, Inconclusive
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -60,67 +62,92 @@ def main(args: argparse.Namespace) -> int:
     if args.output is not None and args.output.exists() and any(args.output.iterdir()):
         raise BadInput(f"{args.output}: this directory is not empty", "name a new one")
     cases = read_cases(args.counterexample)
-    return steer_cases(cases, args)
+    how = How(args.kernel, args.times, args.output, args.plan, quiet=args.json)
+    done = steer_cases([case for case, _ in cases], how)
+    if args.json:
+        import json
+
+        from pagelab.steer.force import document
+
+        print(json.dumps([document(forced) for forced in done], indent=2))
+    if args.html:
+        write_page([(element, forced) for (_, element), forced in zip(cases, done, strict=True)], args.html)
+    if args.plan:
+        return 0 if all(forced.planned.plan is not None for forced in done) else Inconclusive.status
+    from pagelab.steer.force import status_of
+
+    return status_of(Counter(forced.verdict.outcome for forced in done))
 
 
-def steer_cases(cases: list[tuple[Case, dict[str, Any]]], args: argparse.Namespace) -> int:
-    """Each case one after the other; the exit status."""
+@dataclass(frozen=True, slots=True)
+class How:
+    """On which kernel, in how many guests, where their captures go; ``plan_only``: in none.  ``quiet``: say nothing."""
+
+    kernel: str
+    times: int = 1
+    output: Path | None = None
+    plan_only: bool = False
+    quiet: bool = False
+
+
+def steer_cases(cases: Sequence[Case], how: How) -> list[Forced]:
+    """Plan each case and force it, one after the other, and tell about it."""
     from rich.console import Console
 
     from pagelab.check.engine_code import prepare
     from pagelab.steer.code import code_of
-    from pagelab.steer.force import document, status_of
     from pagelab.steer.planner import plan_for
 
     prepare()
-    errors, console = Console(stderr=True, highlight=False), Console(highlight=False)
-    code = code_of(args.kernel)
+    errors, console = Console(stderr=True, highlight=False), Console(highlight=False, quiet=how.quiet)
+    code = code_of(how.kernel)
     done: list[Forced] = []
-    for case, _ in cases:
+    for case in cases:
         with errors.status("planning") as status:
-            planned = plan_for(case, args.kernel, code, status.update)
-        if not args.json:
-            say_plan(case, args.kernel, planned, console)
-        output = args.output
-        if output is not None and len(cases) > 1:
-            output = output / f"{case.scenario.name}-{case.property.name}"
-        done.append(_force(case, args, planned, output, errors, console))
-        if not args.json and not args.plan:
+            planned = plan_for(case, how.kernel, code, status.update)
+        say_plan(case, how.kernel, planned, console)
+        one = how
+        if how.output is not None and len(cases) > 1:
+            one = replace(how, output=how.output / f"{case.scenario.name}-{case.property.name}")
+        done.append(_force(case, one, planned, errors, console))
+        if not how.plan_only:
             say_outcome(done[-1], console)
-    if args.json:
-        import json
-
-        print(json.dumps([document(forced) for forced in done], indent=2))
-    if args.html:
-        write_page([(element, forced) for (_, element), forced in zip(cases, done, strict=True)], args.html, errors)
-    if args.plan:
-        return 0 if all(forced.planned.plan is not None for forced in done) else 4
-    return status_of(Counter(forced.verdict.outcome for forced in done))
+    return done
 
 
-def _force(
-    case: Case, args: argparse.Namespace, planned: Planned, output: Path | None, errors: Console, console: Console
-) -> Forced:
+def _force(case: Case, how: How, planned: Planned, errors: Console, console: Console) -> Forced:
     from pagelab.cli.steps import Steps
     from pagelab.steer.force import force
 
     def after(number: int, run: Run) -> None:
-        if args.times > 1 and not args.json:
-            console.print(f"  {number:3} of {args.times}  {coloured(run.verdict.outcome.value)}  {run.seconds:.1f} s")
+        if how.times > 1:
+            console.print(f"  {number:3} of {how.times}  {coloured(run.verdict.outcome.value)}  {run.seconds:.1f} s")
 
-    title = f"steer {args.kernel}: {case.scenario.name} {case.property.name}"
-    if planned.plan is None or args.plan:
-        return force(case, args.kernel, planned, 0)
-    with Steps(errors, title) as steps:
+    if planned.plan is None or how.plan_only:
+        return force(case, how.kernel, planned, 0)
+    with Steps(errors, f"steer {how.kernel}: {case.scenario.name} {case.property.name}") as steps:
         return force(
             case,
-            args.kernel,
+            how.kernel,
             planned,
-            args.times,
-            output,
+            how.times,
+            how.output,
             lambda name, seconds: steps.begin(name) if seconds is None else steps.end(),
             after,
         )
+
+
+def steer_documents(documents: Sequence[dict[str, Any]], kernel: str, *, quiet: bool) -> None:
+    """Force what a check found violated; what came of it is added to each element as ``steered``."""
+    from pagelab.steer.force import document
+    from pagelab.steer.source import cases_of
+
+    if any(one["verdict"] == "violated" for one in documents):
+        cases = cases_of(list(documents), "the check")
+        for (_, element), forced in zip(
+            cases, steer_cases([case for case, _ in cases], How(kernel, quiet=quiet)), strict=True
+        ):
+            element["steered"] = document(forced)
 
 
 def coloured(outcome: str) -> str:
@@ -190,10 +217,12 @@ def _say_move(number: int, move: dict[str, Any], console: Console) -> None:
         console.print(f"           other than the model says: {words}", style="red", markup=False, soft_wrap=True)
 
 
-def write_page(done: list[tuple[dict[str, Any], Forced]], file: str, errors: Console) -> None:
+def write_page(done: list[tuple[dict[str, Any], Forced]], file: str) -> None:
     """Write the page."""
+    from rich.console import Console
+
     from pagelab.report.page import write_page as write
     from pagelab.report.steered import page_of
 
     write(Path(file), page_of(done))
-    errors.print(f"wrote {file}", markup=False, soft_wrap=True)
+    Console(stderr=True, highlight=False).print(f"wrote {file}", markup=False, soft_wrap=True)
