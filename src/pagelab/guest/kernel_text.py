@@ -145,8 +145,7 @@ def kernel_text(kernel: Kernel, accelerator: str, busybox: Path) -> KernelText:
     match = re.search(r"(?m)^([0-9a-f]{16}) \w _stext$", kallsyms)
     start = int(match[1], 16) if match else 0
     symbols = parse_symbols(kallsyms, start, start + len(code))
-    # 7.2 says of init_task, too, that it is text.
-    return KernelText(start, code, symbols, _symbols(kallsyms, "AbBdDrRtT"), (final / "btf").read_bytes())
+    return KernelText(start, code, symbols, _symbols(kallsyms, "AbBdDrR"), (final / "btf").read_bytes())
 
 
 def _boot(kernel: Kernel, accelerator: str, busybox: Path, work: Path) -> None:

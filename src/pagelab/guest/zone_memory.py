@@ -308,18 +308,17 @@ class ZoneMemory:
         return Snapshot(self.layout, vmemmap, address, zone, pcps, memmap, sections)
 
     async def pcp_address(self, zone: bytes, cpu: int) -> int:
-        return await self._of_cpu(cpu, _word(zone, self.layout.pcp_pointer))
+        return _word(zone, self.layout.pcp_pointer) + await self._per_cpu(cpu)
 
-    async def _of_cpu(self, cpu: int, pointer: int) -> int:
-        """this_cpu_ptr(); in newer kernels the pointers begin at 0 or are negative, so that the sum wraps around."""
-        return (pointer + await self.word(self.layout.data("__per_cpu_offset") + 8 * cpu)) % (1 << 64)
+    async def _per_cpu(self, cpu: int) -> int:
+        return await self.word(self.layout.data("__per_cpu_offset") + 8 * cpu)
 
     async def _pcp(self, zone: bytes, cpu: int) -> Pcp:
         address = await self.pcp_address(zone, cpu)
         data = await self.read(address, self.text.btf.size(self.layout.pcp_struct))
         stats, where = address, "per_cpu_pageset"
         if self.layout.pcp_struct == "per_cpu_pages":
-            stats = await self._of_cpu(cpu, _word(zone, self.layout.at("zone", "per_cpu_zonestats")))
+            stats = _word(zone, self.layout.at("zone", "per_cpu_zonestats")) + await self._per_cpu(cpu)
             where = "per_cpu_zonestat"
         diff = await self.read(stats + self.layout.at(where, "vm_stat_diff"), 1)
         return Pcp(address, data, int.from_bytes(diff, "little", signed=True))
