@@ -56,7 +56,7 @@ def test_what_was_steered_is_kept_and_trouble_is_tried_again(
     monkeypatch.setattr(steering, "run", lambda *arguments: answers.pop(0))
     some = ["--kernel", "5.10", "--checked", str(tmp_path)]
     assert main(some) == 3
-    assert "| inconclusive | – | pagelab: no kernel |" in capsys.readouterr().out
+    assert "| inconclusive | – | no kernel |" in capsys.readouterr().out
     assert main(some) == 0
     assert main(some) == 0
     assert not answers

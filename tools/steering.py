@@ -67,8 +67,8 @@ def steered(kernel: str, element: dict[str, Any], times: int) -> dict[str, Any]:
         (result,) = json.loads(out)
     else:
         result = {name: element[name] for name in ("design", "scenario", "property")}
-        lines = errors.strip().splitlines() or [f"status {status}"]
-        result |= {"kernel": kernel, "outcome": "inconclusive", "trouble": lines[-1]}
+        said = [line for line in errors.splitlines() if line.startswith("pagelab: ")] or [f"status {status}"]
+        result |= {"kernel": kernel, "outcome": "inconclusive", "trouble": said[-1].removeprefix("pagelab: ")}
     file.write_text(json.dumps(result, indent=2), "utf-8")
     return dict(result)
 

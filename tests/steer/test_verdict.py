@@ -53,6 +53,19 @@ def test_a_page_on_a_pcplist_of_an_isolated_pageblock_is_the_race_reproduced() -
     assert verdict.differences == ((), ())
 
 
+def test_a_page_on_a_pcplist_that_nobody_has_drained_yet_is_no_stray_page() -> None:
+    early = arrival(1, STRAY_IN_KERNEL, Reason.NEEDED, "CPU 0 waits in flush_work() for CPU 1")
+    assert judge(PLAN, steered(arrival(0, STRAY_IN_KERNEL), early)).outcome is Outcome.CANNOT
+
+
+def test_a_stray_page_is_seen_in_the_trace_when_it_comes_back_after_a_test_failed() -> None:
+    back = Event("drained isolated", 1, "mm_page_pcpu_drain: pfn=0x100010, page 0 of the scenario", 0x100010)
+    failed = Event("test", 0, "test_pages_isolated: ret=fail", 0x100000, False)
+    unseen = steered(arrival(0, FLYING), arrival(1, FLYING))
+    assert judge(PLAN, unseen, [failed, back]).outcome is Outcome.REPRODUCED
+    assert judge(PLAN, unseen, [back, failed]).outcome is Outcome.OTHERWISE
+
+
 def test_a_kernel_with_the_fix_is_told_where_it_does_otherwise() -> None:
     fixed = replace(STRAY_IN_KERNEL, pages={0: PageSeen(Where.BUDDY, 5)})
     verdict = judge(PLAN, steered(arrival(0, FLYING), arrival(1, fixed)))
@@ -99,8 +112,10 @@ def test_the_number_of_isolated_pageblocks_is_compared_with_what_there_are_not_w
     assert differences(STRAY, STRAY_IN_KERNEL) == []
     off = replace(STRAY_IN_KERNEL, nr_isolate_pageblock=63)
     assert differences(STRAY, off) == ["nr_isolate_pageblock is off by -1, not by +0"]
-    plan = replace(PLAN, property="P7")
+    missing = replace(STRAY, nr_isolate_pageblock=0)
+    plan = replace(PLAN, property="P7", moves=(PLAN.moves[0], replace(PLAN.moves[1], expected=missing)))
     assert judge(plan, steered(arrival(0, FLYING), arrival(1, off))).outcome is Outcome.REPRODUCED
+    assert judge(plan, steered(arrival(0, FLYING), arrival(1, STRAY_IN_KERNEL))).outcome is Outcome.OTHERWISE
 
 
 def test_free_pages_that_are_miscounted_break_p2() -> None:
@@ -111,8 +126,8 @@ def test_free_pages_that_are_miscounted_break_p2() -> None:
 
 
 def test_a_page_on_pcplists_whose_high_is_zero_breaks_p6() -> None:
-    plan = replace(PLAN, property="P6")
     off = replace(STRAY_IN_KERNEL, pcp_high={0: 0, 1: 0})
+    plan = replace(PLAN, property="P6", moves=(PLAN.moves[0], replace(PLAN.moves[1], expected=off)))
     assert judge(plan, steered(arrival(0, FLYING), arrival(1, off))).outcome is Outcome.REPRODUCED
     assert judge(plan, steered(arrival(0, FLYING), arrival(1, STRAY))).outcome is Outcome.OTHERWISE
 

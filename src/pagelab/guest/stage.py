@@ -95,6 +95,10 @@ class Stage:
         return known[nearest] + (pageblock - nearest << PAGEBLOCK_ORDER)
 
 
+#: Kernels whose release_pages() puts each page at the head of the list to free; since v6.9 folios keep their order.
+_FREES_BACKWARDS = ("5.10", "6.1")
+
+
 def _word(name: str) -> str:
     return re.sub(r"[^\w-]", "-", name)
 
@@ -141,6 +145,8 @@ def _role(plan: Plan, actor: Actor) -> Role:
         case "free_list":
             first, count = parameters
             pages = tuple(range(first, first + count))
+            if plan.kernel in _FREES_BACKWARDS:
+                pages = pages[::-1]
             return Role(name, place_of(plan, first >> order), "drop", cpu, (str(count), filler), pages)
         case "offline_pages":
             return Role(name, place_of(plan, parameters[0]), "write", cpu, ("state", "offline"))
