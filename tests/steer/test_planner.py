@@ -126,3 +126,20 @@ def test_pageblocks_that_are_not_counted_are_planned_for_a_kernel_with_the_defec
     assert last.nr_isolate_pageblock is not None
     assert last.isolated_pageblocks is not None
     assert last.nr_isolate_pageblock < last.isolated_pageblocks or last.nr_isolate_pageblock < 0
+
+
+def test_a_step_that_fails_is_planned_although_it_leaves_the_state_as_it_was() -> None:
+    one = case("offline-contig-allocate", "6.1", "bug")
+    planned = plan_for(one, "6.1", K6_1)
+    assert (
+        [move.thread for move in planned.plan.moves]
+        if planned.plan
+        else []
+        == [
+            "offliner",
+            "contig",
+            "allocator",
+            "offliner",
+        ]
+    )
+    assert not planned.seen_at_hold

@@ -98,6 +98,11 @@ def test_a_panic_is_what_the_property_bug_is_about() -> None:
     plan = replace(PLAN, property="bug")
     verdict = judge(plan, steered(arrival(0, Seen(), Reason.PANIC, "kernel BUG at mm/page_alloc.c:1")))
     assert verdict.outcome is Outcome.REPRODUCED
+    dead = replace(
+        steered(arrival(0, FLYING), arrival(1, FLYING)), words="offliner did not end; kernel BUG at mm/x.c:1"
+    )
+    assert judge(plan, dead).reason == "the kernel says: kernel BUG at mm/x.c:1"
+    assert judge(plan, steered(arrival(0, FLYING), arrival(1, FLYING))).outcome is Outcome.OTHERWISE
 
 
 def test_offlining_that_does_not_end_is_seen_after_the_last_move_only() -> None:

@@ -293,6 +293,8 @@ class _Director:
                 late.append(f"{thread.name} did not end within {self.ending:.0f} s: {came.words}")
         self.ended = not late
         self.words += late
+        if self.machine.panic():  # a thread that ran into a BUG() is dead, and the others may go on
+            self.words.append(self.machine.panic())
         self.final = self._seen(await self.memory.snapshot())
 
     # ---- what is seen

@@ -16,6 +16,9 @@ from pagelab.steer.walk import IDLE, Broken, Held, Run, Walker
 #: How much is tried before it is given up.
 MOST_HELD = 60_000
 MOST_SECONDS = 60.0
+#: Changes of the CPU that runs; how deep in the kernel's functions the holds are; steps.
+Price = tuple[int, int, int]
+_TOO_MUCH: Price = (1 << 30, 0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,24 +43,28 @@ class Found:
 class _Node:
     held: Held
     cpu: int
-    switches: int
-    steps: int
+    price: Price
     parent: int
     thread: int = IDLE
     run: Run | None = None
     new_leg: bool = False
 
+    @property
+    def key(self) -> tuple[Held, int, Broken | None]:
+        """What makes it another node than others: a fault may leave the state as it was."""
+        return self.held, self.cpu, self.run.broken if self.run is not None else None
+
 
 def search(walker: Walker, start: Held, wrong: Callable[[Run], bool], most_seconds: float = MOST_SECONDS) -> Found:
-    """The cheapest schedule to a run that is ``wrong``: fewest switches, then fewest steps."""
-    nodes = [_Node(start, IDLE, 0, 0, -1)]
-    best: dict[tuple[Held, int], tuple[int, int]] = {(start, IDLE): (0, 0)}
-    heap = [(0, 0, 0)]
+    """The cheapest schedule to a run that is ``wrong``: fewest switches, then the plainest holds, then fewest steps."""
+    nodes = [_Node(start, IDLE, (0, 0, 0), -1)]
+    best = {nodes[0].key: nodes[0].price}
+    heap = [(nodes[0].price, 0)]
     until = time.monotonic() + most_seconds
     while heap:
-        switches, steps, number = heapq.heappop(heap)
+        price, number = heapq.heappop(heap)
         node = nodes[number]
-        if best[node.held, node.cpu] < (switches, steps):
+        if best[node.key] < price:
             continue
         if node.run is not None and wrong(node.run):
             return Found(_legs(nodes, number), len(best), False)
@@ -71,12 +78,13 @@ def search(walker: Walker, start: Held, wrong: Callable[[Run], bool], most_secon
                 if run is None:
                     continue
                 new_leg = cpu != node.cpu or new
-                price = switches + new_leg, steps + len(run.steps)
-                key = run.then, cpu
-                if price < best.get(key, (1 << 30, 0)):
-                    best[key] = price
-                    nodes.append(_Node(run.then, cpu, *price, number, thread, run, new_leg))
-                    heapq.heappush(heap, (*price, len(nodes) - 1))
+                depth = walker.depth(node.run) if new_leg and node.run is not None else 0
+                total = price[0] + new_leg, price[1] + depth, price[2] + len(run.steps)
+                following = _Node(run.then, cpu, total, number, thread, run, new_leg)
+                if total < best.get(following.key, _TOO_MUCH):
+                    best[following.key] = total
+                    nodes.append(following)
+                    heapq.heappush(heap, (total, len(nodes) - 1))
     return Found(None, len(best), False)
 
 

@@ -86,7 +86,8 @@ def _stop(
         page = value_of(system, point.given["page"], thread, state, node)
     if page == NIL:
         return Stop(point.function, point.at, point.caller)
-    if point.model in OF_PAGEBLOCKS or page not in pages_of_interest(scenario):
+    of_range = point.model == "get_pageblock_migratetype" and "free" not in point.caller
+    if of_range or point.model in OF_PAGEBLOCKS or page not in pages_of_interest(scenario):
         return Stop(point.function, point.at, point.caller, pageblock=page >> scenario.zone.pageblock_order)
     return Stop(point.function, point.at, point.caller, page=page)
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from pagelab.lang.graph import Do
 from pagelab.lang.stepped_text import BLOCKED, ENDED, FAULTED
+from pagelab.steer.code import LOCKS
 from pagelab.steer.points import SPINNING, Points
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ MOST_STEPS = 4000
 #: Steps of these files are the property's, not the kernel's: they happen at once.
 _GHOST = "ghost.py"
 IDLE = -1
+_DEEPEST = 20
 
 
 class Broken(Enum):
@@ -196,6 +198,13 @@ class Walker:
                 if result not in (BLOCKED, ENDED):
                     return thread
         return None
+
+    def depth(self, run: Run) -> int:
+        """How deep in functions of the model the point is at which a run ended; a lock is deeper than any of them."""
+        if run.last is None:
+            return 0
+        point = min(self.points.between(*run.last), key=lambda one: (one.function in LOCKS, one.depth))
+        return point.depth + (_DEEPEST if point.function in LOCKS else 0)
 
     # ---- all CPUs
 
