@@ -134,9 +134,9 @@ def violation_shown(plan: Plan, steered: Steered, events: Sequence[Event]) -> st
             return ""
         return f"offlining does not end: {steered.words}"
     if plan.property == "bug":
-        words = [arrival.words for arrival in steered.arrivals if arrival.why is Reason.PANIC]
-        words += [part for part in steered.words.split("; ") if "BUG" in part]
-        return f"the kernel says: {words[0]}" if words else ""
+        said = [arrival.words for arrival in steered.arrivals if arrival.why is Reason.PANIC]
+        said += [part for part in steered.words.split("; ") if "BUG" in part]
+        return f"the kernel says: {said[0]}" if said else ""
     if plan.property == "P4":
         return _tested_wrongly(plan, steered, events)
     shows = {"stray": _stray, "P2": _miscounted_pages, "P6": _not_empty, "P7": _miscounted_pageblocks}
