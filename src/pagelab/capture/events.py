@@ -55,7 +55,7 @@ class Kind(enum.IntEnum):
     ALLOC_PAGES_BULK = 39  # entry of __alloc_pages_bulk; migratetype, arg: pages wanted, arg2: gfp flags
     WAKE_KSWAPD = 40  # mm_vmscan_kswapd_wake
     KSWAPD_SLEEP = 41  # mm_vmscan_kswapd_sleep
-    COMPACTION = 42  # any compaction event; pfn, arg: pages taken, if it is about free pages taken silently
+    COMPACTION = 42  # any other compaction event; pfn, arg: pages taken, if it is about free pages taken silently
     ALLOC_PAGES_BULK_DONE = 43  # return; arg: pages that the caller has now
     FREE_PAGES_COUNTED = 44  # free pages are counted, under zone->lock; arg: how many more, at least 2, arg2: zone
     ALLOC_PAGES_BULK_PAGE = 45  # __alloc_pages_bulk takes a page from a pcplist, under pcp->lock; pfn
@@ -68,6 +68,10 @@ class Kind(enum.IntEnum):
     MOVE_FREEPAGES_BLOCK_ISOLATE = (
         53  # entry, under zone->lock; pfn, migratetype or arg: whether to isolate, arg2: zone
     )
+    COMPACTION_BEGIN = 54  # mm_compaction_begin: a zone is being compacted; pfn: of the zone
+    ADJUST_MANAGED_PAGE_COUNT = 55  # entry; pfn: a page of the zone, arg: how many more pages it has, or fewer
+    SPLIT_FREE_PAGE = 56  # entry, before zone->lock; pfn, order, arg: where to split it, counted from pfn
+    SPLIT_FREE_PAGE_PART = 57  # __free_one_page called by it, under zone->lock; pfn, order, migratetype
 
 
 CONTEXT_HARDIRQ = 1

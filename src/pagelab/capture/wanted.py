@@ -73,10 +73,10 @@ TRACEPOINTS: Final[Mapping[tuple[str, str], Wanted]] = {
     ),
     ("vmscan", "mm_vmscan_kswapd_wake"): Wanted(Kind.WAKE_KSWAPD, order=_ORDER, arg=("nid",)),
     ("vmscan", "mm_vmscan_kswapd_sleep"): Wanted(Kind.KSWAPD_SLEEP, arg=("nid",)),
-    ("compaction", "mm_compaction_begin"): Wanted(Kind.COMPACTION, ("zone_start",)),
+    ("compaction", "mm_compaction_begin"): Wanted(Kind.COMPACTION_BEGIN, ("zone_start",)),
     ("compaction", "mm_compaction_isolate_freepages"): Wanted(Kind.COMPACTION, ("start_pfn",), arg=("nr_taken",)),
 }
-#: Every event of this system is a Kind.COMPACTION.
+#: Every other event of this system is a Kind.COMPACTION.
 COMPACTION_SYSTEM: Final = "compaction"
 COMPACTION_PREFIX: Final = "mm_compaction_"
 COMPACTION: Final = Wanted(Kind.COMPACTION)
@@ -114,6 +114,9 @@ _PROBES = (
     Wanted(Kind.FREE_UNREF_PAGE_COMMIT, ("pfn",), ("page",), _ORDER, _TYPE, ("fpi_flags",), _ZONE, "int"),
     Wanted(Kind.SPLIT_LARGE_BUDDY, ("pfn",), (), _ORDER, arg=("fpi_flags",), arg2=_ZONE, arg_cast="int"),
     Wanted(Kind.DECAY_PCP_HIGH, arg2=_ZONE),
+    Wanted(Kind.ADJUST_MANAGED_PAGE_COUNT, ("pfn",), ("page",), arg=("count",)),
+    Wanted(Kind.SPLIT_FREE_PAGE, ("pfn",), ("page",), _ORDER, arg=("split_pfn_offset",)),
+    Wanted(Kind.SPLIT_FREE_PAGE_PART, ("pfn",), (), _ORDER, _TYPE),
     Wanted(Kind.MOVE_FREEPAGES_BLOCK_ISOLATE, ("pfn",), ("page",), (), _TYPE, ("isolate",), _ZONE, "int"),
 )
 #: Probes by the event's name, which is the kind's in small letters.

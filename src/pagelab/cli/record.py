@@ -29,6 +29,10 @@ def set_arguments(parser: argparse.ArgumentParser) -> None:
     work.add_argument("--package", default=[], action="append", metavar="NAME", help="Debian package the command needs")
     work.add_argument("--offline", default=0, type=int, metavar="N", help="take N memory blocks offline meanwhile")
     work.add_argument("--online-again", action="store_true", help="bring each of them back")
+    work.add_argument(
+        "--gigantic", default=0, type=int, metavar="N", help="N times allocate a huge page of 1 GiB and free it"
+    )
+    work.add_argument("--virtio-mem", metavar="M", help="the memory is a virtio-mem device: unplug M of it, plug it again")
     machine = parser.add_argument_group("the guest")
     machine.add_argument("--cpus", default=2, type=int, metavar="N", help="number of CPUs (default 2)")
     machine.add_argument("--memory", default="1G", metavar="M", help="memory to hot-add, 128M to 4G (default 1G)")
@@ -42,7 +46,7 @@ def set_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON document on stdout")
 
 
-def megabytes(text: str) -> int:
+def megabytes(text: str, option: str = "--memory") -> int:
     """``512M`` or ``2G`` in MiB.
 
     :raises BadInput: anything else.
@@ -51,7 +55,7 @@ def megabytes(text: str) -> int:
 
     match = re.fullmatch(r"(\d{1,6})\s*([MG])(?:iB|B)?", text, re.IGNORECASE)
     if match is None:
-        raise BadInput(f"--memory {text!r} is not a size", "give for example 512M or 2G")
+        raise BadInput(f"{option} {text!r} is not a size", "give for example 512M or 2G")
     return int(match[1]) * (1024 if match[2] in "gG" else 1)
 
 
@@ -77,6 +81,8 @@ def main(args: argparse.Namespace) -> int:
         pages=DEFAULT_PAGES if args.pages is None else args.pages,
         offline=args.offline,
         online_again=args.online_again,
+        gigantic=args.gigantic,
+        virtio_mem_mib=0 if args.virtio_mem is None else megabytes(args.virtio_mem, "--virtio-mem"),
         thp=args.thp,
         with_probes=not args.no_probes,
         packages=tuple(args.package),
@@ -115,6 +121,7 @@ def main(args: argparse.Namespace) -> int:
                     "lost": outcome.lost,
                     "steps": outcome.steps,
                     "offline": outcome.offline,
+                    "contig": outcome.contig,
                 }
             )
         )
@@ -122,4 +129,7 @@ def main(args: argparse.Namespace) -> int:
         print(f"{outcome.capture}: {outcome.events:,} events of {outcome.release}")
         for block in outcome.offline:
             print(f"  memory block {block['block']}: {block['result']}, {block['seconds']:.2f} s")
+        for contig in outcome.contig:
+            reached = f"{contig['reached']} of {contig['goal']}"
+            print(f"  {contig['of']}: {reached}, {contig['seconds']:.2f} s")
     return 0

@@ -32,6 +32,7 @@ class Facts:
     online: list[int]
     offline: list[dict[str, Any]]
     online_again: list[int]
+    contig: list[dict[str, Any]]
     command_status: int | None
     work_failed: list[str]
 
@@ -65,6 +66,7 @@ def read_facts(directory: Path) -> Facts:
         online=[int(line) for line in lines("online")],
         offline=[_offline(line) for line in lines("offline")],
         online_again=[int(line) for line in lines("online_again")],
+        contig=[_contig(line) for line in lines("contig")],
         command_status=int(status[0]) if status else None,
         work_failed=lines("work_failed"),
     )
@@ -76,6 +78,13 @@ def _offline(line: str) -> dict[str, Any]:
     result = "offline" if words[1] == "0" else " ".join(words[4:]) or f"exit status {words[1]}"
     seconds = round(float(words[3]) - float(words[2]), 2)
     return {"block": int(words[0]), "ok": words[1] == "0", "result": result, "seconds": seconds}
+
+
+def _contig(line: str) -> dict[str, Any]:
+    """``OF GOAL REACHED START END`` of init.sh: huge pages of 1 GiB, or KiB of the virtio-mem device."""
+    of, goal, reached, start, end = line.split()
+    seconds = round(float(end) - float(start), 2)
+    return {"of": of, "goal": int(goal), "reached": int(reached), "seconds": seconds}
 
 
 def capture_toml(
@@ -108,6 +117,7 @@ def capture_toml(
             "zone": plan.zone,
             "blocks": facts.online,
             "transparent_hugepage": plan.thp,
+            "virtio_mem": plan.virtio_mem_mib > 0,
         },
         "workload": {
             "name": "command" if plan.command else plan.workload,
@@ -137,6 +147,7 @@ def capture_toml(
     for offline in facts.offline:
         again = offline["block"] in facts.online_again
         parts.append("[[offline]]\n" + "".join(_pairs({**offline, "online_again": again})))
+    parts += ["[[contig]]\n" + "".join(_pairs(contig)) for contig in facts.contig]
     return "\n".join(parts)
 
 

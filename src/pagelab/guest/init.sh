@@ -131,10 +131,52 @@ offline() {
             snapshot "$(printf %02d $((2 * n + 1)))-online-again-$n"
         fi
     done
+}
+# $1: what of; $2: the goal; $3: a command that asks for it; $4: a command that says how far it is.
+resize() {
+    usleep 300000
+    mark "$1 $2"
+    start=$(cut -d' ' -f1 /proc/uptime)
+    $3
+    tries=0
+    while [ "$($4)" -ne "$2" ] && [ $tries -lt $RESIZE_TRIES ]; do tries=$((tries + 1)); usleep 50000; done
+    mark "$1 $2 done"
+    echo "$1 $2 $($4) $start $(cut -d' ' -f1 /proc/uptime)" >> /out/facts/contig
+}
+# Huge pages of 1 GiB are allocated, where there is room for one, and given back.
+nr_hugepages=/sys/kernel/mm/hugepages/hugepages-1048576kB/nr_hugepages
+set_gigantic() { busybox echo "$goal" > $nr_hugepages; }
+get_gigantic() { cat $nr_hugepages; }
+gigantic() {
+    n=0
+    RESIZE_TRIES=0
+    while [ $n -lt "$GIGANTIC" ]; do
+        n=$((n + 1))
+        for goal in 1 0; do resize gigantic $goal set_gigantic get_gigantic; done
+    done
+}
+# The host sets the size of the virtio-mem device when it reads "resize"; what the guest has unplugged counts no more.
+set_plugged() { say "resize $goal"; }
+get_plugged() { echo $((DIMM_BYTES / 1024 + $(total_kb) - full)); }
+total_kb() { sed -n 's/^MemTotal: *\([0-9]*\) kB/\1/p' /proc/meminfo; }
+virtio_mem() {
+    [ "$UNPLUG_KB" -gt 0 ] || return
+    RESIZE_TRIES=200
+    full=$(total_kb)
+    for goal in $((DIMM_BYTES / 1024 - UNPLUG_KB)) $((DIMM_BYTES / 1024)); do
+        resize virtio_mem $goal set_plugged get_plugged
+    done
+}
+# All at the same time, while the workload runs.
+meanwhile() {
+    offline &
+    gigantic &
+    virtio_mem &
+    wait
     : > /run/offlined
 }
 say "work"
-if [ "$OFFLINE" -gt 0 ]; then offline & else : > /run/offlined; fi
+if [ $((OFFLINE + GIGANTIC + UNPLUG_KB)) -gt 0 ]; then meanwhile & else : > /run/offlined; fi
 if [ -n "$COMMAND" ]; then
     (cd /work && sh -c "$COMMAND" > /out/command.txt 2>&1)
     echo $? > /out/facts/command_status

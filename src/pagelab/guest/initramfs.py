@@ -30,6 +30,7 @@ def build(
     sysctls: Mapping[str, str],
     extra: Path | None = None,
     files: Mapping[str, bytes] | None = None,
+    modules: Iterable[str] = (),
 ) -> bytes:
     """The archive, the same bytes for the same arguments.
 
@@ -37,6 +38,7 @@ def build(
     :param settings: shell variables for init.sh.
     :param extra: unpacked packages (with their dependencies) whose programs the workload's command may call.
     :param files: more files by their path; they can be executed.
+    :param modules: to load besides those that every guest needs.
     :raises MissingTool: busybox or a module is not where it should be.
     """
     archive = Archive()
@@ -53,7 +55,7 @@ def build(
     for path_inside, data in (files or {}).items():
         archive.file(path_inside, data, 0o755)
     names = []
-    for path in modules_in_order(kernel, _MODULES):
+    for path in modules_in_order(kernel, [*_MODULES, *modules]):
         name = path.name[: path.name.index(".ko")] + ".ko"
         archive.file(f"lib/modules/{name}", module_bytes(path))
         names.append(name)

@@ -8,10 +8,11 @@ inside tells which page left a pcplist.
 
 from __future__ import annotations
 
-from pagelab.guest.probes import _RANGE, VMEMMAP, Probe, _done
+from pagelab.guest.probes import _RANGE, PROBE_ADJUST_MANAGED_PAGE_COUNT, VMEMMAP, Probe, _done
 
 #: As in Linux 6.12 (mm/page_alloc.c, mm/page_isolation.c, mm/memory_hotplug.c).
 PROBES_6_12 = (
+    PROBE_ADJUST_MANAGED_PAGE_COUNT,
     Probe("zone_pcp_disable", "zone_pcp_disable", "zone=%di"),
     Probe("zone_pcp_disable_done", "zone_pcp_disable", at_return=True),
     Probe("zone_pcp_enable", "zone_pcp_enable", "zone=%di"),

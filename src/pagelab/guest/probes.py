@@ -64,7 +64,14 @@ def _done(name: str, function: str = "") -> Probe:
 VMEMMAP = "vmemmap=@vmemmap_base:x64"
 _RANGE = "start_pfn=%di end_pfn=%si"
 
+#: The same in all kernels.
+PROBE_ADJUST_MANAGED_PAGE_COUNT = Probe(
+    "adjust_managed_page_count", "adjust_managed_page_count", f"page=%di count=%si:s64 {VMEMMAP}"
+)
+
 PROBES = (
+    PROBE_ADJUST_MANAGED_PAGE_COUNT,
+    Probe("split_free_page", "split_free_page", f"page=%di order=%si:u32 split_pfn_offset=%dx {VMEMMAP}"),
     Probe("zone_pcp_disable", "zone_pcp_disable", "zone=%di"),
     Probe("zone_pcp_disable_done", "zone_pcp_disable", at_return=True),
     Probe("zone_pcp_enable", "zone_pcp_enable", "zone=%di"),
@@ -104,6 +111,7 @@ PROBES = (
 #: Linux 5.10.  rmqueue_bulk(), drain_pages_zone() and set_migratetype_isolate() are inlined in Debian's build, and
 #: zone_pcp_update() (__meminit) and __free_one_page() (inline) are not to be traced: functions that they call stand in.
 PROBES_5_10 = (
+    PROBE_ADJUST_MANAGED_PAGE_COUNT,
     Probe("zone_pcp_update", "pageset_set_high_and_batch", "zone=%di"),  # for each possible CPU
     Probe("drain_all_pages", "drain_all_pages", "zone=%di"),
     Probe("drain_local_pages", "drain_local_pages", "zone=%di"),

@@ -33,6 +33,7 @@ def probes_inside(text: KernelText) -> tuple[Probe, ...]:
     """The probes that a kernel has places for."""
     return (
         *_free_one_page(text),
+        *_split_free_page(text),
         *_pcplist_pages(text, "rmqueue_pcplist_page", ALLOCATORS),
         *_pcplist_pages(text, "alloc_pages_bulk_page", BULK_ALLOCATORS),
         *_isolate_free_page(text),
@@ -52,6 +53,13 @@ def _free_one_page(text: KernelText) -> Iterator[Probe]:
     for caller in FREE_PAST_PCPLISTS:
         for function, offset, _ in _calls(text, caller, "__free_one_page"):
             yield Probe("free_one_page", function, arguments, offset=offset)
+
+
+def _split_free_page(text: KernelText) -> Iterator[Probe]:
+    """When a free page that reaches across the end of a range is split, so that the range can be isolated."""
+    arguments = "pfn=%si order=%cx:u32 migratetype=%r8:s32"
+    for function, offset, _ in _calls(text, "split_free_page", "__free_one_page"):
+        yield Probe("split_free_page_part", function, arguments, offset=offset)
 
 
 def _pcplist_pages(text: KernelText, name: str, callers: tuple[str, ...]) -> Iterator[Probe]:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pagelab.guest.gdb import Stub
 
 PROGRAM = "qemu-system-x86_64"
+VIRTIO_MEM = "virtio-mem"  # the device's id
 _PR_SET_PDEATHSIG = 1
 _LINES_KEPT = 400
 #: Lines that say the guest's kernel has given up.
@@ -33,7 +34,10 @@ _PANIC = re.compile(r"Kernel panic|BUG: |Oops|Unable to mount root|not syncing")
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What to boot.  ``disk`` is a raw image or None; memory in MiB; ``gdb``: with a gdb stub (pagelab.guest.gdb)."""
+    """What to boot.  ``disk`` is a raw image or None; memory in MiB; ``gdb``: with a gdb stub (pagelab.guest.gdb).
+
+    With ``virtio_mem_mib`` there is a virtio-mem device of that size, which gives the guest nothing at first.
+    """
 
     kernel: Path
     initramfs: Path
@@ -45,6 +49,7 @@ class Setup:
     disk: Path | None
     directory: Path
     gdb: bool = False
+    virtio_mem_mib: int = 0
 
 
 def find_qemu() -> str:
@@ -85,6 +90,9 @@ def arguments(setup: Setup) -> list[str]:
         words += ["-device", "virtio-blk-pci,drive=scratch"]
     if setup.gdb:
         words += ["-chardev", "socket,id=gdb,path=gdb,server=on,wait=off", "-gdb", "chardev:gdb"]
+    if setup.virtio_mem_mib:
+        words += ["-object", f"memory-backend-ram,id=virtio-mem-ram,size={setup.virtio_mem_mib}M"]
+        words += ["-device", f"virtio-mem-pci,id={VIRTIO_MEM},memdev=virtio-mem-ram,block-size=2M,requested-size=0"]
     return words
 
 
@@ -204,6 +212,20 @@ class Machine:
         from pagelab.guest.gdb import Stub
 
         return await Stub.connect(f"/proc/self/fd/{self._directory}/gdb")
+
+    async def resize(self, mib: int) -> None:
+        """Ask the guest, through its virtio-mem device, to have that many MiB of it plugged.
+
+        :raises GuestFailed: QEMU refuses.
+        """
+        from qemu.qmp import QMPError
+
+        assert self._qmp is not None
+        device = f"/machine/peripheral/{VIRTIO_MEM}"
+        try:
+            await self._qmp.execute("qom-set", {"path": device, "property": "requested-size", "value": mib << 20})
+        except QMPError as error:
+            raise GuestFailed(f"QEMU cannot resize its virtio-mem device to {mib} MiB ({error})") from error
 
     async def save_memory(self, address: int, size: int, name: str) -> None:
         """Write ``size`` bytes at a virtual address, as CPU 0 sees it now, to a file in the machine's directory.

@@ -27,6 +27,8 @@ from pagelab.guest.workloads import DEFAULT_PAGES, WORKLOADS
 OnStep = Callable[[str, float | None], None]
 
 BLOCK_MIB = 128
+GIGANTIC_MIB = 1024
+SUBBLOCK_MIB = 4  # what virtio-mem plugs and unplugs at once: MAX_ORDER_NR_PAGES in Linux 5.10, later a pageblock
 _SCRATCH_BYTES = 4 << 30  # sparse
 _NOTICE = 5.0
 CLOCKS = ("counter", "global", "mono", "local", "x86-tsc", "boot")
@@ -58,6 +60,8 @@ class Plan:
     pages: int = DEFAULT_PAGES
     offline: int = 0
     online_again: bool = False
+    gigantic: int = 0
+    virtio_mem_mib: int = 0
     thp: str = "never"
     with_probes: bool = True
     packages: tuple[str, ...] = ()
@@ -65,6 +69,11 @@ class Plan:
     accelerator: str = "auto"
     timeout: float = 300.0
     sysctls: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def pages_traced(self) -> int:
+        """Pages that the trace needs room for: a huge page of 1 GiB may be freed page by page."""
+        return self.pages + self.gigantic * (GIGANTIC_MIB << 8)
 
     def check(self) -> None:
         """:raises BadInput: a value is out of range or does not fit another one."""
@@ -80,6 +89,7 @@ class Plan:
         if not 0 <= self.offline < blocks:
             message = f"--offline {self.offline} does not work with {blocks} memory blocks of {BLOCK_MIB} MiB"
             raise BadInput(message, "one block has to stay: offline fewer, or hot-add more with --memory")
+        self._check_contig()
         if not 0 <= self.seed < 1 << 48:
             raise BadInput(f"--seed {self.seed} is out of range", "give a number from 0 to 2^48 - 1")
         if not 1 <= self.pages <= room.MOST_PAGES:
@@ -93,6 +103,21 @@ class Plan:
         for package in self.packages:
             if not re.fullmatch(r"[a-z0-9][a-z0-9+.-]+", package):
                 raise BadInput(f"--package {package!r} is not the name of a Debian package")
+
+    def _check_contig(self) -> None:
+        if not 0 <= self.gigantic <= 8:
+            raise BadInput(f"--gigantic {self.gigantic} is out of range", "give a number from 1 to 8")
+        if self.gigantic and self.memory_mib < 2 * GIGANTIC_MIB:
+            message = f"--gigantic does not work with {self.memory_mib} MiB of hot-added memory"
+            raise BadInput(message, "a page of 1 GiB and the workload need --memory 2G")
+        unplug = self.virtio_mem_mib
+        if unplug % SUBBLOCK_MIB or not 0 <= unplug < BLOCK_MIB:
+            hint = f"give less than {BLOCK_MIB}M, the size of a memory block, in steps of {SUBBLOCK_MIB}M"
+            raise BadInput(f"--virtio-mem {unplug}M does not work", hint)
+        if unplug and self.memory_mib > 1024:
+            raise BadInput("--virtio-mem works with --memory of at most 1G", "the driver plugs more only bit by bit")
+        if unplug and self.offline:
+            raise BadInput("--virtio-mem and --offline do not go together", "record twice")
 
 
 #: What the guest says on its console, word and rest; ``None`` when it ended.
@@ -126,6 +151,7 @@ class Outcome:
     events: int
     lost: int
     offline: list[dict[str, Any]]
+    contig: list[dict[str, Any]]
 
 
 def command_line(plan: Plan) -> str:
@@ -148,15 +174,17 @@ def command_line(plan: Plan) -> str:
 
 
 def settings(plan: Plan) -> dict[str, str]:
-    """Variables of init.sh.  With offlining the workload runs in quarters, so that it can last as long as that."""
-    parts = 4 if plan.offline else 1
+    """Variables of init.sh.  With something meanwhile the workload runs in quarters, so that it can last as long as that."""
+    parts = 4 if plan.offline or plan.gigantic or plan.virtio_mem_mib else 1
     return {
         "CLOCK": plan.clock,
-        "BUFFER_KB": str(room.buffer_mib(plan.cpus, plan.pages) * 1024),
+        "BUFFER_KB": str(room.buffer_mib(plan.cpus, plan.pages_traced) * 1024),
         "EVENTS": " ".join(probes.EVENTS),
         "DIMM_BYTES": str(plan.memory_mib << 20),
         "ONLINE": f"online_{plan.zone}",
         "OFFLINE": str(plan.offline),
+        "GIGANTIC": str(plan.gigantic),
+        "UNPLUG_KB": str(plan.virtio_mem_mib << 10),
         "ONLINE_AGAIN": str(int(plan.online_again)),
         "WORKLOAD": plan.workload,
         "COMMAND": plan.command,
@@ -206,7 +234,9 @@ def record(
     if conductor is not None:
         files = conductor.files
         variables |= conductor.variables
-    archive = initramfs.build(kernel, tree.root, variables, wanted, sysctls, extra.root if extra else None, files)
+    modules = ("virtio_mem",) if plan.virtio_mem_mib else ()
+    root = extra.root if extra else None
+    archive = initramfs.build(kernel, tree.root, variables, wanted, sysctls, root, files, modules)
     try:
         with tempfile.TemporaryDirectory(prefix="pagelab-") as scratch, appears_whole(output.absolute()) as work:
             directory = Path(scratch)
@@ -227,7 +257,16 @@ def record(
             raise MissingTool(f"no space left on the disk for {where}", "free some, or set TMPDIR") from error
         raise
     return Outcome(
-        output, plan.kernel, kernel.release, accel, seconds, steps.seconds, facts.events, facts.lost, facts.offline
+        output,
+        plan.kernel,
+        kernel.release,
+        accel,
+        seconds,
+        steps.seconds,
+        facts.events,
+        facts.lost,
+        facts.offline,
+        facts.contig,
     )
 
 
@@ -288,11 +327,12 @@ def _boot(
         command_line=command_line(plan),
         accelerator=accel,
         cpus=plan.cpus,
-        base_mib=room.base_mib(plan.cpus, plan.pages),
+        base_mib=room.base_mib(plan.cpus, plan.pages_traced),
         max_mib=8192,
         disk=disk,
         directory=directory,
         gdb=conductor is not None,
+        virtio_mem_mib=plan.memory_mib if plan.virtio_mem_mib else 0,
     )
     steps.enter(f"boot {plan.kernel}")
     asyncio.run(_drive(setup, plan, steps, conductor))
@@ -328,8 +368,12 @@ async def _follow(machine: qemu.Machine, plan: Plan, steps: _Steps, said: Said) 
             continue
         word, rest = match[1], match[2]
         said.put_nowait((word, rest))
-        if word == "ready":
+        if word == "ready" and not plan.virtio_mem_mib:
             await machine.plug(plan.memory_mib)
+        elif word == "ready":
+            await machine.resize(plan.memory_mib)
+        elif word == "resize":
+            await machine.resize(int(rest) >> 10)
         elif word == "failed":
             failed = rest
         elif word == "done":

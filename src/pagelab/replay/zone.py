@@ -44,6 +44,9 @@ OF_PAGE = (
     Kind.ALLOC_PAGES_BULK_PAGE,
     Kind.RMQUEUE_PCPLIST_PAGE,
     Kind.ISOLATE_FREE_PAGE,
+    Kind.ADJUST_MANAGED_PAGE_COUNT,
+    Kind.SPLIT_FREE_PAGE,
+    Kind.SPLIT_FREE_PAGE_PART,
 )
 #: Kinds whose arg2 is the address of the zone, or 0 for all zones.
 OF_ZONE = (
@@ -65,6 +68,7 @@ RETURNS = {
     Kind.ONLINE_PAGES_DONE: Kind.ONLINE_PAGES,
     Kind.OFFLINE_PAGES_DONE: Kind.OFFLINE_PAGES,
     Kind.ISOLATE_FREE_PAGE_DONE: Kind.ISOLATE_FREE_PAGE,
+    Kind.START_ISOLATE_PAGE_RANGE_DONE: Kind.START_ISOLATE_PAGE_RANGE,
 }
 #: Kinds that concern every zone.
 OF_ALL = (Kind.LOST, Kind.WAKE_KSWAPD, Kind.KSWAPD_SLEEP)
@@ -285,6 +289,6 @@ def _of_zone(events: Events, in_zone: npt.NDArray[np.bool_]) -> npt.NDArray[np.b
             of_task = pair[events.pid[pair] == pid]
             follows = keep[of_task[:-1]] & (kind[of_task[:-1]] == entry) & (kind[of_task[1:]] == back)
             keep[of_task[1:][follows]] = True
-    keep |= (kind == Kind.COMPACTION) & (in_zone | (events.pfn < 0))  # text does not say where
+    keep |= np.isin(kind, (Kind.COMPACTION, Kind.COMPACTION_BEGIN)) & (in_zone | (events.pfn < 0))  # text does not say where
     keep[np.isin(kind, OF_ALL) | np.isin(kind, SHOW_PROGRESS)] = True
     return keep
