@@ -67,7 +67,7 @@ def expected_row(happened: Happened) -> Row | None:
         case "mm_vmscan_kswapd_wake":
             tail = (Kind.WAKE_KSWAPD, v["order"], -1, -1, v["nid"], 0)
         case "mm_compaction_begin":
-            tail = (Kind.COMPACTION, -1, -1, v["zone_start"], 0, 0)
+            tail = (Kind.COMPACTION_BEGIN, -1, -1, v["zone_start"], 0, 0)
         case "zone_pcp_disable":
             tail = (Kind.ZONE_PCP_DISABLE, -1, -1, -1, 0, signed(v["zone"]))
         case "zone_pcp_disable_done":

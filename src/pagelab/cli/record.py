@@ -32,7 +32,9 @@ def set_arguments(parser: argparse.ArgumentParser) -> None:
     work.add_argument(
         "--gigantic", default=0, type=int, metavar="N", help="N times allocate a huge page of 1 GiB and free it"
     )
-    work.add_argument("--virtio-mem", metavar="M", help="the memory is a virtio-mem device: unplug M of it, plug it again")
+    work.add_argument(
+        "--virtio-mem", metavar="M", help="the memory is a virtio-mem device: unplug M of it, plug it again"
+    )
     machine = parser.add_argument_group("the guest")
     machine.add_argument("--cpus", default=2, type=int, metavar="N", help="number of CPUs (default 2)")
     machine.add_argument("--memory", default="1G", metavar="M", help="memory to hot-add, 128M to 4G (default 1G)")

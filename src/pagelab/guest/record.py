@@ -174,7 +174,7 @@ def command_line(plan: Plan) -> str:
 
 
 def settings(plan: Plan) -> dict[str, str]:
-    """Variables of init.sh.  With something meanwhile the workload runs in quarters, so that it can last as long as that."""
+    """Variables of init.sh.  With anything meanwhile, the workload runs in quarters, and lasts as long as that."""
     parts = 4 if plan.offline or plan.gigantic or plan.virtio_mem_mib else 1
     return {
         "CLOCK": plan.clock,

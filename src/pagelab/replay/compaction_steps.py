@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Follow compaction's free scanner, which takes free pages to move others there.  Probes tell which and when."""
+"""Follow compaction's free scanner, which takes free pages to move others there.  Probes tell which and when.
+
+alloc_contig_range() uses it to take all free pages of its range, and the migrate scanner before that: that is no
+compaction of the zone.
+"""
 
 from __future__ import annotations
 
@@ -10,24 +14,37 @@ from pagelab.linux.migratetype import MIGRATE_MOVABLE
 from pagelab.linux.page_alloc import prep_new_page
 from pagelab.linux.state import BUDDY, mem_map, zone
 from pagelab.replay.context import next_by_task
-from pagelab.replay.expect import believe, count_exact, diverge
-from pagelab.replay.tables import SCORE_REFILL, event, verdict
+from pagelab.replay.contig_steps import contig_of, next_of_range, took_of_range
+from pagelab.replay.expect import believe, count_exact, diverge, give_up
+from pagelab.replay.tables import REASON_COMPACTION, SCORE_ISOLATE, SCORE_REFILL, capture, event, verdict
+
+
+def step_compaction(i: int) -> None:
+    """A scanner has been at work."""
+    if contig_of(event[i].pid) == NIL:
+        verdict.compacted = True
+    if event[i].arg > 0 and not capture.probe_isolate_free_page and next_of_range(i) == NIL:
+        give_up(REASON_COMPACTION)
 
 
 def step_isolate_free_page(i: int, cpu: int) -> None:
     """__isolate_free_page() is called, under zone->lock, and has taken the page unless it returns 0.
 
-    The free scanner chooses by pfn, so it is not predicted which page it takes, but that it is free, with that order.
+    The free scanner chooses by pfn, so it is not predicted which page it takes, but that it is free, with that order;
+    of a range, it takes one after the other.
     """
     done = next_by_task(i)
     if done == NIL or event[done].kind != Kind.ISOLATE_FREE_PAGE_DONE or event[done].arg == 0:
         return
     page = event[i].page
     order = event[i].order
-    if mem_map[page].state != BUDDY or mem_map[page].order != order:
-        diverge(i, SCORE_REFILL, Kind.ISOLATE_FREE_PAGE, page, mem_map[page].order, NIL, mem_map[page].state)
+    wanted = next_of_range(i)
+    which = SCORE_REFILL if wanted == NIL else SCORE_ISOLATE
+    if wanted not in (NIL, page) or mem_map[page].state != BUDDY or mem_map[page].order != order:
+        diverge(i, which, Kind.ISOLATE_FREE_PAGE, page, mem_map[page].order, NIL, mem_map[page].state)
         return
-    count_exact(SCORE_REFILL)
+    count_exact(which)
+    took_of_range(i)
     believe(page)
     verdict.zone_events += 1
     # Whether there was enough free memory, the kernel has decided.

@@ -46,6 +46,7 @@ STATE = (
     tables.reason,
     tables.verdict,
     tables.hotplug,
+    tables.contig,
 )
 PROBES: Mapping[Tracepoint, Callable[..., None]] = {
     trace.mm_page_alloc_zone_locked: on_zone_locked,

@@ -54,8 +54,9 @@ from pagelab.replay.bulk_steps import (
     finish_bulk,
     start_bulk,
 )
-from pagelab.replay.compaction_steps import step_isolate_free_page
+from pagelab.replay.compaction_steps import step_compaction, step_isolate_free_page
 from pagelab.replay.context import after_zone_lock, context_of, next_in_context
+from pagelab.replay.contig_steps import join_taken, step_contig
 from pagelab.replay.expect import believe, check_expected, count_exact, count_unknown, diverge, doubt, give_up, waits
 from pagelab.replay.fallback_steps import alloc_flags_of_hold, is_isolation, taken_over_by
 from pagelab.replay.hotplug_steps import step_hotplug, step_online_free
@@ -85,7 +86,6 @@ from pagelab.replay.tables import (
     HOLD_REFILL,
     NOTE_NONE,
     REASON_BULK,
-    REASON_COMPACTION,
     REASON_DRAIN,
     REASON_LOST,
     REASON_NONE,
@@ -202,11 +202,11 @@ def step(i: int) -> None:
             give_up(REASON_RECLAIM)
     elif kind == Kind.KSWAPD_SLEEP:
         verdict.kswapd = False
-    elif kind == Kind.COMPACTION:
+    elif kind == Kind.COMPACTION_BEGIN:
         verdict.compacted = True
-        if event[i].arg > 0 and not capture.probe_isolate_free_page:
-            give_up(REASON_COMPACTION)
-    else:
+    elif kind == Kind.COMPACTION:
+        step_compaction(i)
+    elif not step_contig(i, cpu, kind):
         step_hotplug(i, cpu, kind)
 
 
@@ -410,6 +410,7 @@ def step_free(i: int, cpu: int) -> None:
         count_exact(SCORE_FREE)
         return
     split_allocation(page, order)
+    join_taken(page, order)
     if may_be_behind_bulk(i, order):
         give_up(REASON_BULK)
         count_unknown(SCORE_FREE)

@@ -249,6 +249,18 @@ class Hotplug:
     moved: i64 = NIL  # base pages that the model's last move_freepages_block() moved
 
 
+class Contig:
+    """A range that a task isolates, to allocate it or to take it offline."""
+
+    pid: i32 = 0
+    start: i32 = NIL
+    end: i64 = 0  # 0: an empty slot
+    next: i64 = NIL  # the page that it takes off the free lists next, once all of the range is free
+    split_page: i32 = NIL  # a free page that it is about to split
+    split_order: i8 = 0
+    split_offset: i64 = 0
+
+
 event = columns("event", Event, lambda: capture.nr_events)
 expected = table("expected", Expected, lambda: machine.nr_cpus, lambda: capture.expected_size)
 pending = table("pending", Pending, lambda: machine.nr_cpus, lambda: capture.pending_size)
@@ -262,3 +274,4 @@ score = table("score", Score, lambda: SCORES)
 reason = table("reason", Reason, lambda: REASONS)
 verdict = record("verdict", Verdict)
 hotplug = record("hotplug", Hotplug)
+contig = table("contig", Contig, lambda: capture.pending_size)

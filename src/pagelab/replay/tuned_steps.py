@@ -85,9 +85,11 @@ def peek_give_back(cpu: int, order: int) -> int:
 
 
 def pages_shown(i: int) -> int:
-    """How many pages the hold of zone->lock that begins with event ``i`` takes."""
+    """How many pages the hold of zone->lock that begins with event ``i`` takes: all by one task, in one context."""
     pages = 0
-    while i != NIL:
+    pid = event[i].pid
+    context = context_of(i)
+    while i != NIL and event[i].pid == pid and context_of(i) == context:
         kind = event[i].kind
         if kind == Kind.MM_PAGE_ALLOC_ZONE_LOCKED:
             pages += 1

@@ -174,6 +174,9 @@ def prepare_zone(capture: Capture, *, max_order: int, has_cma: bool) -> ReplayZo
     rows = np.flatnonzero(keep)
     columns = _columns(events, rows, in_zone, start)
     columns["arg"] = arg[rows]
+    for kind, pfn in ((Kind.START_ISOLATE_PAGE_RANGE, events.arg), (Kind.TEST_PAGES_ISOLATED, events.arg2)):
+        of_kind = columns["kind"] == kind
+        columns["arg"][of_kind] = pfn[rows[of_kind]] - start  # the end of the range, and where the test ended
     if not has_cma:
         columns["migratetype"][columns["migratetype"] == MIGRATE_CMA] = MIGRATE_ISOLATE
     nr_cpus = max(capture.cpus, int(events.cpu.max(initial=0)) + 1)
@@ -289,6 +292,8 @@ def _of_zone(events: Events, in_zone: npt.NDArray[np.bool_]) -> npt.NDArray[np.b
             of_task = pair[events.pid[pair] == pid]
             follows = keep[of_task[:-1]] & (kind[of_task[:-1]] == entry) & (kind[of_task[1:]] == back)
             keep[of_task[1:][follows]] = True
-    keep |= np.isin(kind, (Kind.COMPACTION, Kind.COMPACTION_BEGIN)) & (in_zone | (events.pfn < 0))  # text does not say where
+    keep |= np.isin(kind, (Kind.COMPACTION, Kind.COMPACTION_BEGIN)) & (
+        in_zone | (events.pfn < 0)
+    )  # text does not say where
     keep[np.isin(kind, OF_ALL) | np.isin(kind, SHOW_PROGRESS)] = True
     return keep
