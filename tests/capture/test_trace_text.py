@@ -110,7 +110,7 @@ def test_lines_of_5_10(tmp_path: Path) -> None:
         (118000001000, 3, 2213, 0x2A, Kind.MM_PAGE_ALLOC_ZONE_LOCKED, 0, 2, 4711, 1, 0),
         (118000002000, 3, 0, 0x29, Kind.MM_PAGE_FREE_BATCHED, -1, -1, 4711, 0, 0),
         (118000003000, 2, 77, 0, Kind.KSWAPD_SLEEP, -1, -1, -1, 0, 0),
-        (118000004000, 2, 78, 0, Kind.COMPACTION, -1, -1, 1, 0, 0),
+        (118000004000, 2, 78, 0, Kind.COMPACTION_BEGIN, -1, -1, 1, 0, 0),
     ]
     assert (trace.cpus, trace.all_cpus) == (4, False)
 

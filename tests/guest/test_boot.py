@@ -151,6 +151,18 @@ def test_older_kernel_is_predicted_page_by_page(run_pagelab: Pagelab, tmp_path: 
     assert '"design": "5.10"' in done.stdout
 
 
+@pytest.mark.parametrize("name", ["5.10", "6.1"])
+def test_unplugged_memory_is_predicted_page_by_page(run_pagelab: Pagelab, tmp_path: Path, name: str) -> None:
+    options = ("--virtio-mem", "16M", "--memory", "256M", "--pages", "6000")
+    told = captured(run_pagelab, tmp_path / "c", *options, name=name)
+    assert [entry["reached"] for entry in told["contig"]] == [240 << 10, 256 << 10]
+    kinds = Counter(read_trace_dat(tmp_path / "c/trace.dat").events.kind.tolist())
+    assert kinds[Kind.START_ISOLATE_PAGE_RANGE] >= 4
+    assert kinds[Kind.ISOLATE_FREE_PAGE] >= 4
+    done = run_pagelab("replay", tmp_path / "c", "--json")
+    assert done.returncode == 0, done.stdout
+
+
 def test_command_of_a_package_runs_with_its_libraries(run_pagelab: Pagelab, tmp_path: Path) -> None:
     line = "stress-ng --vm 1 --vm-bytes 8M --vm-ops 200 --seed 7 --timeout 20"
     captured(run_pagelab, tmp_path / "c", "--package", "stress-ng", "--command", line)

@@ -30,6 +30,7 @@ def test_facts_are_read_from_what_the_guest_wrote(tmp_path: Path) -> None:
         "sysctl": "vm.swappiness 0\nkernel.printk 4 4 1 7\n",
         "online": "32\n33\n",
         "offline": "33 0 5.10 5.45 \n32 1 6.00 6.50 sh: write error: Device or resource busy \n",
+        "contig": "virtio_mem 983040 1048576 7.00 9.25\ngigantic 1 1 9.00 9.10\n",
         "command_status": "0\n",
     }
     (tmp_path / "facts").mkdir()
@@ -46,6 +47,10 @@ def test_facts_are_read_from_what_the_guest_wrote(tmp_path: Path) -> None:
     assert facts.online == [32, 33]
     assert facts.offline[0] == {"block": 33, "ok": True, "result": "offline", "seconds": 0.35}
     assert facts.offline[1]["result"] == "sh: write error: Device or resource busy"
+    assert facts.contig == [
+        {"of": "virtio_mem", "goal": 983040, "reached": 1048576, "seconds": 2.25},
+        {"of": "gigantic", "goal": 1, "reached": 1, "seconds": 0.1},
+    ]
     assert facts.command_status == 0
 
 
@@ -54,6 +59,7 @@ def test_capture_toml_says_what_was_run(tmp_path: Path) -> None:
     (tmp_path / "facts/probes_placed").write_text("rmqueue_bulk\n", "utf-8")
     (tmp_path / "facts/offline").write_text("33 0 5.10 5.45\n", "utf-8")
     (tmp_path / "facts/online_again").write_text("33\n", "utf-8")
+    (tmp_path / "facts/contig").write_text("gigantic 1 0 5.00 6.00\n", "utf-8")
     plan = Plan("6.1", seed=9, cpus=4, offline=1, command='echo "a\\b"\t\x01 é', packages=("x",))
     kernel = Kernel("6.1", "6.1.0-test", "linux-image-test", "6.1-1", "bookworm", tmp_path)
     tools = Tree(tmp_path, {"trace-cmd": "3", "lib+x": "1:2~3"})
@@ -73,6 +79,7 @@ def test_capture_toml_says_what_was_run(tmp_path: Path) -> None:
     assert [line.split()[0] for line in found["trace"]["probes"]] == ["p:pagelab/rmqueue_bulk"]
     assert found["tools"]["lib+x"] == "1:2~3"
     assert found["seconds"]["boot 6.1"] == 4.2
+    assert found["contig"] == [{"of": "gigantic", "goal": 1, "reached": 0, "seconds": 1.0}]
     assert found["offline"] == [{"block": 33, "ok": True, "result": "offline", "seconds": 0.35, "online_again": True}]
 
 

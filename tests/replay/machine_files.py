@@ -51,6 +51,9 @@ ALL_PROBES = PROBES | {
     "rmqueue_pcplist_page",
     "isolate_free_page",
     "isolate_free_page_done",
+    "split_free_page",
+    "split_free_page_part",
+    "adjust_managed_page_count",
 }
 
 CONFIG = "CONFIG_SMP=y\nCONFIG_TRANSPARENT_HUGEPAGE=y\n# CONFIG_CMA is not set\nCONFIG_PCP_BATCH_SCALE_MAX=5\n"

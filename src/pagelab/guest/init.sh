@@ -147,7 +147,14 @@ resize() {
 nr_hugepages=/sys/kernel/mm/hugepages/hugepages-1048576kB/nr_hugepages
 set_gigantic() { busybox echo "$goal" > $nr_hugepages; }
 get_gigantic() { cat $nr_hugepages; }
+allow_gigantic() {
+    [ -e $nr_hugepages ] || fail "this kernel, or the CPU, has no huge pages of 1 GiB"
+    [ "$ONLINE" = online_movable ] || return
+    busybox echo 1 2> /dev/null > /proc/sys/vm/movable_gigantic_pages ||
+        fail "this kernel takes huge pages of 1 GiB from no movable zone: use --zone kernel"
+}
 gigantic() {
+    [ "$GIGANTIC" -gt 0 ] || return
     n=0
     RESIZE_TRIES=0
     while [ $n -lt "$GIGANTIC" ]; do
@@ -175,6 +182,7 @@ meanwhile() {
     wait
     : > /run/offlined
 }
+[ "$GIGANTIC" -eq 0 ] || allow_gigantic
 say "work"
 if [ $((OFFLINE + GIGANTIC + UNPLUG_KB)) -gt 0 ]; then meanwhile & else : > /run/offlined; fi
 if [ -n "$COMMAND" ]; then
