@@ -55,6 +55,21 @@ def test_captures_of_a_row_are_added_and_those_that_failed_are_told() -> None:
     assert "- 6.1, 1 times: record: no QEMU" in text
 
 
+def test_rows_that_no_kernel_can_have_are_left_out() -> None:
+    assert Row("6.1", "movable", "churn+unplug", 2, 0).possible
+    assert not Row("6.1", "movable", "churn+unplug", 2, 3).possible
+    assert Row("6.1", "kernel", "files+gigantic", 2, 3).possible
+    assert not Row("6.1", "movable", "files+gigantic", 2, 0).possible
+    assert "--virtio-mem" in Row("6.1", "movable", "churn+unplug", 2, 0).arguments(1)
+
+
+def test_a_capture_tells_which_row_it_is(tmp_path: Path) -> None:
+    text = '[workload]\nname = "churn"\nseed = 4\n[kernel]\nname = "6.1"\nrelease = "6.1.0-1"\n'
+    text += '[guest]\nzone = "movable"\ncpus = 2\n[[contig]]\nof = "virtio_mem"\n'
+    (tmp_path / "capture.toml").write_text(text)
+    assert conformance.row_of(tmp_path) == (Row("6.1", "movable", "churn+unplug", 2, 0), 4, "6.1.0-1")
+
+
 def test_what_was_scored_is_not_recorded_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

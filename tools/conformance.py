@@ -32,6 +32,13 @@ WORKLOADS = ("churn", "files", "fork", "stress-ng")
 CPUS = (1, 2, 4)
 OFFLINE = (0, 3)
 STRESS = ("--package", "stress-ng", "--command", "stress-ng --vm 2 --vm-bytes 96M --vm-ops 20000 --seed {seed}")
+#: Workloads during which alloc_contig_range() is called.
+CONTIG = {
+    "churn+unplug": ("--workload", "churn", "--virtio-mem", "100M"),
+    "files+unplug": ("--workload", "files", "--virtio-mem", "100M"),
+    "churn+gigantic": ("--workload", "churn", "--gigantic", "2", "--memory", "2G"),
+    "files+gigantic": ("--workload", "files", "--gigantic", "2", "--memory", "2G"),
+}
 SCORES = ("alloc", "refill", "drain", "free", "isolate", "pageset", "fallback")
 #: Seconds after which a guest, or a replay, is given up.
 PATIENCE = 900
@@ -57,7 +64,14 @@ class Row:
         some += ["--offline", str(self.offline)] if self.offline else []
         if self.workload == "stress-ng":
             return [*some, *(word.format(seed=seed) for word in STRESS)]
-        return [*some, "--workload", self.workload]
+        return [*some, *CONTIG.get(self.workload, ("--workload", self.workload))]
+
+    @property
+    def possible(self) -> bool:
+        """Unplugging does not go with offlining, nor huge pages of 1 GiB with the movable zone of most kernels."""
+        if self.workload.endswith("+unplug"):
+            return not self.offline
+        return self.zone == "kernel" or not self.workload.endswith("+gigantic")
 
 
 def pagelab(*arguments: str) -> tuple[int, dict[str, Any], str]:
@@ -136,6 +150,8 @@ def row_of(capture: Path) -> tuple[Row, int, str]:
     facts = tomllib.loads((capture / "capture.toml").read_text("utf-8"))
     work = facts["workload"]
     workload = work["command"].split()[0] if work.get("command") else work["name"]
+    if facts.get("contig"):
+        workload += "+unplug" if facts["contig"][0]["of"] == "virtio_mem" else "+gigantic"
     kernel, guest = facts["kernel"], facts["guest"]
     blocks = {entry["block"] for entry in facts.get("offline", [])}
     row = Row(kernel["name"], guest["zone"], workload, guest["cpus"], len(blocks))
@@ -199,7 +215,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=1, metavar="N", help="captures a row (default 1)")
     parser.add_argument("--first-seed", type=int, default=1, metavar="N", help="the lowest of them (default 1)")
-    for name, values in (("kernel", KERNELS), ("zone", ZONES), ("workload", WORKLOADS)):
+    for name, values in (("kernel", KERNELS), ("zone", ZONES), ("workload", (*WORKLOADS, *CONTIG))):
         parser.add_argument(f"--{name}", action="append", choices=values, help="only these (default: all)")
     for name, numbers in (("cpus", CPUS), ("offline", OFFLINE)):
         parser.add_argument(f"--{name}", action="append", type=int, help=f"only these (default: {numbers})")
@@ -215,16 +231,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--page", type=Path, metavar="FILE", help="write the table below the mark in this page")
     args = parser.parse_args(argv)
-    rows = [
+    every = [
         Row(*each)
         for each in itertools.product(
             args.kernel or KERNELS,
             args.zone or ZONES,
-            args.workload or WORKLOADS,
+            args.workload or (*WORKLOADS, *CONTIG),
             args.cpus or CPUS,
             OFFLINE if args.offline is None else args.offline,
         )
     ]
+    rows = [row for row in every if row.possible]
     if args.kept or args.captures:
         chosen = itertools.chain(kept(rows) if args.kept else (), recorded(args.captures))
     else:
