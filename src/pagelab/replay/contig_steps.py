@@ -45,6 +45,8 @@ def step_contig(i: int, cpu: int, kind: int) -> bool:
     else:
         if kind == Kind.OFFLINE_PAGES_DONE and contig_of(event[i].pid) != NIL:
             contig[contig_of(event[i].pid)].end = 0
+        elif kind == Kind.UNSET_MIGRATETYPE_ISOLATE:
+            note_ended(i)
         return False
     return True
 
@@ -64,6 +66,15 @@ def begin_range(i: int) -> None:
     contig[slot].end = event[i].arg
     contig[slot].next = NIL
     contig[slot].split_page = NIL
+    contig[slot].ended = False
+
+
+def note_ended(i: int) -> None:
+    """A pageblock is given back: maybe one that somebody else has isolated."""
+    for slot in range(capture.pending_size):
+        within = contig[slot].start <= event[i].page < contig[slot].end
+        if within and contig[slot].pid != event[i].pid:
+            contig[slot].ended = True
 
 
 def check_isolated(i: int) -> None:
@@ -71,43 +82,50 @@ def check_isolated(i: int) -> None:
     slot = contig_of(event[i].pid)
     if slot == NIL or event[i].arg != 0:
         return
-    page = contig[slot].start
-    while page < contig[slot].end and get_pageblock_migratetype(page) == MIGRATE_ISOLATE:
-        page += machine.pageblock_nr_pages
-    if page < contig[slot].end:
+    page = first_not_isolated(contig[slot].start, contig[slot].end)
+    if page < contig[slot].end and not contig[slot].ended:
         diverge(i, SCORE_ISOLATE, Kind.START_ISOLATE_PAGE_RANGE_DONE, page, NIL, NIL, 0)
 
 
+def goes_offline(slot: int) -> bool:
+    """Whether a range is isolated to take it offline."""
+    same = contig[slot].start == hotplug.start and contig[slot].end == hotplug.start + hotplug.nr_pages
+    return hotplug.offline and same
+
+
 def first_not_isolated(start: int, end: int) -> int:
-    """Where test_pages_isolated() stops: at a pageblock that is not isolated, or a page that is on no free list."""
+    """The first pageblock of a range that is not isolated, or the end."""
     page = start
-    while page < end:
-        if mem_map[page].state != OFFLINE and get_pageblock_migratetype(page) != MIGRATE_ISOLATE:
-            return page
+    while page < end and (mem_map[page].state == OFFLINE or get_pageblock_migratetype(page) == MIGRATE_ISOLATE):
         page += machine.pageblock_nr_pages
-    return __test_page_isolated_in_pageblock(start, end)
+    return min(page, end)
 
 
 def step_test(i: int, cpu: int) -> None:
-    """The range was tested, under zone->lock, and this is told after that: what was free then is free now.
+    """A range was tested, under zone->lock, and this is told after that: what was free and isolated then is so now.
 
-    A page that was not free may have become so meanwhile: only a page that the model holds for not free decides.
+    Unless somebody else has ended the isolation since, and then anything may have happened to the range.  And a page
+    that was in the way may have become free: only one that the model holds for in use, before that, is a miss.
     """
     slot = contig_of(event[i].pid)
-    if slot == NIL or hotplug.offline:
+    if slot == NIL or goes_offline(slot):
         return
     end = contig[slot].end
     start = outer_start_of(contig[slot].start)
-    stop = first_not_isolated(start, end)
     told = event[i].arg
-    if start != event[i].page or stop < min(told, end):
-        diverge(i, SCORE_ISOLATE, Kind.TEST_PAGES_ISOLATED, start, NIL, NIL, stop)
-    elif stop >= end and told >= end:
+    not_isolated = first_not_isolated(start, end)
+    not_free = __test_page_isolated_in_pageblock(start, end)
+    if not_isolated < end and contig[slot].ended:
+        if told == not_isolated:
+            count_exact(SCORE_ISOLATE)
+    elif not_isolated < end or start != event[i].page or not_free < min(told, end):
+        diverge(i, SCORE_ISOLATE, Kind.TEST_PAGES_ISOLATED, start, NIL, NIL, min(not_isolated, not_free))
+    elif told >= end:
         count_exact(SCORE_ISOLATE)
         contig[slot].next = start
         if not capture.probe_isolate_free_page:
             isolate_freepages_range(cpu, start, end)
-    elif stop == told:
+    elif told == not_free:
         count_exact(SCORE_ISOLATE)
 
 

@@ -255,6 +255,7 @@ class Contig:
     pid: i32 = 0
     start: i32 = NIL
     end: i64 = 0  # 0: an empty slot
+    ended: bool = False  # whether somebody else has given back a pageblock of it
     next: i64 = NIL  # the page that it takes off the free lists next, once all of the range is free
     split_page: i32 = NIL  # a free page that it is about to split
     split_order: i8 = 0
