@@ -28,6 +28,7 @@ from pagelab.linux.migratetype import MIGRATE_ISOLATE, MIGRATE_MOVABLE, MIGRATE_
 from pagelab.linux.state import machine, mem_map, other_zone, page_vec, pcp, zone
 from tests.capture.make import Happened
 from tests.replay.machine_files import DMA_PAGES, ELSEWHERE, PAGES, PROBES, START_PFN, VMEMMAP, ZONE, write_capture
+from tests.replay.range_probes import wrappers_of_ranges
 
 #: More than any task here needs to its end.
 STEPS = 100_000
@@ -147,16 +148,6 @@ class Task:
             mem_map[part].compound_order = 0
             page_alloc.prep_new_page(part, MIGRATE_MOVABLE)
         return list(range(page, page + taken))
-
-    def alloc_range(self, start: int, end: int) -> int:
-        """alloc_contig_range(); 0 or -EBUSY."""
-        return int(self.kernel.modules["contig"].alloc_contig_range(self.cpu, start, end, MIGRATE_MOVABLE))
-
-    def adjust_managed(self, page: int, count: int) -> None:
-        """adjust_managed_page_count()"""
-        found = {"page": VMEMMAP + 64 * (START_PFN + page), "vmemmap": VMEMMAP}
-        self.kernel.probe("adjust_managed_page_count", self.cpu, **found, count=count)
-        zone.managed_pages += count
 
     def elsewhere(self) -> None:
         """Allocate and free a page of another zone."""
@@ -542,7 +533,7 @@ class Kernel:
             merge(page, order, migratetype, flags)
 
         yield merge.__name__, to_free_list
-        yield from self._of_ranges()
+        yield from wrappers_of_ranges(self)
 
         bulk_pcp = page_alloc.alloc_pages_bulk_pcp
         from_pcplist = pcp_.__dict__["__rmqueue_pcplist"]
@@ -602,45 +593,6 @@ class Kernel:
                 task.irqs_off -= 1
 
         yield "irqs_off", irqs_off
-
-    def _of_ranges(self) -> Iterator[tuple[str, Callable[..., Any]]]:
-        """What alloc_contig_range() calls."""
-        split, take = self.modules["buddy"].split_free_page, self.modules["buddy"].__dict__["__isolate_free_page"]
-        take_range = self.modules["contig"].isolate_freepages_range
-
-        def split_free_page(cpu: int, page: int, order: int, offset: int) -> int:
-            task = self.current
-            found = {"page": VMEMMAP + 64 * (START_PFN + page), "vmemmap": VMEMMAP}
-            self.probe("split_free_page", cpu, **found, order=order, split_pfn_offset=offset)
-            if task is not None:
-                task.splits = True
-            result = int(split(cpu, page, order, offset))
-            if task is not None:
-                task.splits = False
-            return result
-
-        def isolate_freepages_range(cpu: int, start: int, end: int) -> int:
-            task = self.current
-            assert task is not None
-            task.takes_range = True
-            after = int(take_range(cpu, start, end))
-            task.takes_range = False
-            self.emit("mm_compaction_isolate_freepages", cpu, nr_scanned=end - start, nr_taken=end - start)
-            return after
-
-        def isolate_free_page(cpu: int, page: int, order: int) -> int:
-            probed = self.current is not None and self.current.takes_range
-            if probed:
-                found = {"page": VMEMMAP + 64 * (START_PFN + page), "vmemmap": VMEMMAP}
-                self.probe("isolate_free_page", cpu, **found, order=order)
-            taken = int(take(cpu, page, order))
-            if probed:
-                self.probe("isolate_free_page_done", cpu, ret=taken)
-            return taken
-
-        yield split.__name__, split_free_page
-        yield take_range.__name__, isolate_freepages_range
-        yield take.__name__, isolate_free_page
 
     # ---- the capture
 

@@ -18,6 +18,7 @@ from tests.linux.lab import configured, zone_of
 from tests.replay.kernel import Kernel, Task
 from tests.replay.machine_files import ALL_PROBES, PAGES, START_PFN
 from tests.replay.machines import in_cpython, mutant, natively
+from tests.replay.range_probes import adjust_managed, alloc_range
 from tests.replay.test_kernel_zone import hold
 from tests.replay.test_schedule_rules import Rule, Schedule, drain, is_exact, rules_of, run
 
@@ -37,7 +38,7 @@ def look(kernel: Kernel) -> None:
 
 
 def allocate(start: int, end: int, ret: list[int]) -> Callable[[Task], None]:
-    return lambda t: ret.append(t.alloc_range(start, end))
+    return lambda t: ret.append(alloc_range(t, start, end))
 
 
 def take(kernel: Kernel, start: int = START, end: int = END) -> int:
@@ -164,7 +165,7 @@ def test_memory_that_is_unplugged_counts_no_more(tmp_path: Path) -> None:
         kernel.online(0, PAGES // 2)
         kernel.run(0, lambda t: t.free(t.alloc(3)))
         assert take(kernel, 1024, 5120) == 0
-        kernel.run(1, lambda t: t.adjust_managed(1024, -4096))
+        kernel.run(1, lambda t: adjust_managed(t, 1024, -4096))
         before = pcp[0].high
         kernel.online(PAGES // 2, PAGES // 2)
         assert pcp[0].high != before
