@@ -522,14 +522,13 @@ class Kernel:
 
         def to_free_list(page: int, order: int, migratetype: int, flags: int) -> None:
             task = self.current
+            shown = 4 if migratetype == MIGRATE_ISOLATE else migratetype
+            values = {"zone": ZONE, "pfn": START_PFN + page, "order": order, "migratetype": shown}
             if "free_one_page" in self.probes and task is not None and task.past_pcplists:
                 task.past_pcplists = False
-                shown = 4 if migratetype == MIGRATE_ISOLATE else migratetype
-                values = {"zone": ZONE, "pfn": START_PFN + page, "order": order, "migratetype": shown}
                 self.probe("free_one_page", task.cpu, **values, fpi_flags=flags)
             if task is not None and task.splits:
-                shown = 4 if migratetype == MIGRATE_ISOLATE else migratetype
-                self.probe("split_free_page_part", task.cpu, pfn=START_PFN + page, order=order, migratetype=shown)
+                self.probe("split_free_page_part", task.cpu, **values)
             merge(page, order, migratetype, flags)
 
         yield merge.__name__, to_free_list
