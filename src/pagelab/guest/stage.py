@@ -25,8 +25,9 @@ CURTAIN = "curtain"
 PROMPTER = "prompter"
 _BLOCK_PAGES = (BLOCK_MIB << 20) >> 12
 _BLOCK_PAGEBLOCKS = _BLOCK_PAGES >> PAGEBLOCK_ORDER
-#: Actors of these names wait for no gate.
 STOCK = "stock"
+#: The place of pageblocks that nobody takes on- or offline.
+_ELSEWHERE = 99
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,15 +85,15 @@ class Stage:
                 return frame
         place = place_of(plan, pageblock)
         block = self.blocks.get(place)
-        if block is not None:
+        if block is not None and place != _ELSEWHERE:
             return block * _BLOCK_PAGES + (pageblock - place << PAGEBLOCK_ORDER)
-        # One that nobody needs but alloc_contig_range(): a neighbour of the nearest one that is known.
+        # One that nobody needs but alloc_contig_range().  Beside those of pages, but in no block that goes or comes.
         known = {page >> order: frame for page, frame in sorted(self.page_frames.items())}
-        if not known:
-            first = min(self.online, default=None)
-            return None if first is None else first * _BLOCK_PAGES + (pageblock << PAGEBLOCK_ORDER)
-        nearest = min(known, key=lambda other: abs(other - pageblock))
-        return known[nearest] + (pageblock - nearest << PAGEBLOCK_ORDER)
+        nearest = min(known, key=lambda other: abs(other - pageblock), default=None)
+        if nearest is not None and not _hotplugged(plan, nearest):
+            return known[nearest] + (pageblock - nearest << PAGEBLOCK_ORDER)
+        free = [block for block in self.online if block not in self.blocks.values()]
+        return free[0] * _BLOCK_PAGES + (pageblock << PAGEBLOCK_ORDER) if free else None
 
 
 #: Kernels whose release_pages() puts each page at the head of the list to free; since v6.9 folios keep their order.
@@ -104,13 +105,16 @@ def _word(name: str) -> str:
 
 
 def place_of(plan: Plan, pageblock: int) -> int:
-    """Pageblocks that one actor takes on- or offline are one memory block; each other one is a block of its own."""
-    for actor in plan.actors:
-        if actor.run in ("offline_pages", "online_pages"):
-            first, count = actor.parameters
-            if first <= pageblock < first + count:
-                return first
-    return pageblock
+    """Pageblocks that one actor takes on- or offline are one memory block; all others are another."""
+    return next((first for first, count in _hotplug(plan) if first <= pageblock < first + count), _ELSEWHERE)
+
+
+def _hotplugged(plan: Plan, pageblock: int) -> bool:
+    return place_of(plan, pageblock) != _ELSEWHERE
+
+
+def _hotplug(plan: Plan) -> list[tuple[int, ...]]:
+    return [actor.parameters for actor in plan.actors if actor.run in ("offline_pages", "online_pages")]
 
 
 def roles_of(plan: Plan) -> dict[str, Role]:

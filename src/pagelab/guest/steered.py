@@ -318,7 +318,7 @@ class _Director:
             isolated_pageblocks=snapshot.isolated_pageblocks - base.isolated_pageblocks,
             free_pages=snapshot.uncounted_pages - base.uncounted_pages,
             pcp_count={cpu: snapshot.pcp_number(cpu, "count") for cpu in snapshot.pcps},
-            pcp_high={cpu: snapshot.pcp_number(cpu, "high") for cpu in snapshot.pcps},
+            pcp_high={cpu: snapshot.pcp_high(cpu) for cpu in snapshot.pcps},
             pcp_batch={cpu: snapshot.pcp_number(cpu, "batch") for cpu in snapshot.pcps},
         )
 

@@ -8,7 +8,7 @@ macro there (page_type, the bits of a pageblock, vmemmap) is as in mm/ of the ke
 from __future__ import annotations
 
 import struct
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -24,6 +24,8 @@ SECTION_PAGES = 1 << 15
 PAGEBLOCK_ORDER = 9
 _PAGEBLOCKS = SECTION_PAGES >> PAGEBLOCK_ORDER
 _PAGE_BYTES = 4096
+#: What is per CPU has an address that, with the CPU's offset, may go over the end of all addresses.
+_ADDRESS = (1 << 64) - 1
 #: SECTION_IS_ONLINE of include/linux/mmzone.h.
 _SECTION_IS_ONLINE = 1 << 2
 _SECTION_FLAGS = 63
@@ -222,6 +224,14 @@ class Snapshot:
         at = self._pcp_field(name)
         return int.from_bytes(self.pcps[cpu].data[at.offset : at.offset + at.size], "little", signed=True)
 
+    def pcp_high(self, cpu: int) -> int:
+        """The high in force."""
+        high = self.pcp_number(cpu, "high")
+        # Since Linux kernel commit 51a755c56dc0 ("mm: tune PCP high automatically") (in v6.7)
+        if self.layout.text.btf.has(self.layout.pcp_struct, "high_min"):
+            return max(self.pcp_number(cpu, "high_min"), min(high, self.pcp_number(cpu, "high_max")))
+        return high
+
     @property
     def nr_isolate_pageblock(self) -> int:
         return _word(self.zone, self.layout.at("zone", "nr_isolate_pageblock"))
@@ -308,7 +318,7 @@ class ZoneMemory:
         return Snapshot(self.layout, vmemmap, address, zone, pcps, memmap, sections)
 
     async def pcp_address(self, zone: bytes, cpu: int) -> int:
-        return _word(zone, self.layout.pcp_pointer) + await self._per_cpu(cpu)
+        return (_word(zone, self.layout.pcp_pointer) + await self._per_cpu(cpu)) & _ADDRESS
 
     async def _per_cpu(self, cpu: int) -> int:
         return await self.word(self.layout.data("__per_cpu_offset") + 8 * cpu)
@@ -318,7 +328,7 @@ class ZoneMemory:
         data = await self.read(address, self.text.btf.size(self.layout.pcp_struct))
         stats, where = address, "per_cpu_pageset"
         if self.layout.pcp_struct == "per_cpu_pages":
-            stats = _word(zone, self.layout.at("zone", "per_cpu_zonestats")) + await self._per_cpu(cpu)
+            stats = _word(zone, self.layout.at("zone", "per_cpu_zonestats")) + await self._per_cpu(cpu) & _ADDRESS
             where = "per_cpu_zonestat"
         diff = await self.read(stats + self.layout.at(where, "vm_stat_diff"), 1)
         return Pcp(address, data, int.from_bytes(diff, "little", signed=True))
@@ -335,8 +345,3 @@ class ZoneMemory:
             at = usage + self.layout.at("mem_section_usage", "pageblock_flags")
             bits = await self.read(at, _PAGEBLOCKS * self.layout.pageblock_bits // 8)
         return Section(bool(flags & _SECTION_IS_ONLINE), bits)
-
-
-def numbers(snapshot: Snapshot, names: Mapping[str, str]) -> dict[str, dict[int, int]]:
-    """Counters of all CPUs' pcplists: ``{as: {cpu: value}}`` for ``{as: name}``."""
-    return {to: {cpu: snapshot.pcp_number(cpu, name) for cpu in snapshot.pcps} for to, name in names.items()}
