@@ -3,18 +3,23 @@
 
 from __future__ import annotations
 
+import os
+import signal
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from pagelab.capture.events import Events, Kind
 from pagelab.capture.trace_dat import read_trace_dat
-from pagelab.guest import qemu
+from pagelab.errors import GuestFailed
+from pagelab.guest import qemu, stage
 from pagelab.guest.places import NoSuchPlace
 from pagelab.guest.steered import steer
 from pagelab.linux.migratetype import MIGRATE_ISOLATE
 from pagelab.steer.gates import CannotPlay
 from pagelab.steer.plan import Actor, At, Move, PageSeen, Plan, Reason, Seen, Stop, Where
+from tests.guest.test_boot import guests
 
 pytestmark = [pytest.mark.guest, pytest.mark.timeout(240)]
 
@@ -88,13 +93,41 @@ def test_a_held_cpu_that_is_needed_is_named(tmp_path: Path) -> None:
     assert (tmp_path / "capture" / "trace.dat").is_file()
 
 
-def test_a_kernel_that_gives_up_while_a_cpu_is_held_is_told(tmp_path: Path) -> None:
-    plan = race(
-        move("freer", 1, "free_unref_page_commit", At.ENTRY, page=0),
-        move("panic", 0, "no_such_stop", At.ENTRY),
-        actors=(),
-    )
-    with pytest.raises(NoSuchPlace, match=r"has no function no_such_stop\(\)"):
+def test_a_kernel_that_gives_up_while_a_cpu_is_held_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody on CPU 0 makes the kernel panic when CPU 1 is held at the freer's gate."""
+    roles = stage._role
+    crash = stage.Role("crash", 0, "write", 0, ("/proc/sysrq-trigger", "c"))
+    monkeypatch.setattr(stage, "_role", lambda plan, actor: crash if actor.name == "crash" else roles(plan, actor))
+    plan = race(move("freer", 1, "free_unref_page_commit", At.ENTRY, page=0))
+    plan = replace(plan, actors=(plan.actors[1], Actor("crash", 0, "signal", (0,))))
+    steered = steer(plan, tmp_path / "capture")
+    assert [(arrival.reached, arrival.why) for arrival in steered.arrivals] == [(False, Reason.PANIC)]
+    assert steered.arrivals[0].words == "Kernel panic - not syncing: sysrq triggered crash"
+    assert not steered.ended
+    assert not (tmp_path / "capture").exists()
+
+
+def test_a_qemu_that_is_killed_is_told_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setenv("TMPDIR", str(scratch))
+    monkeypatch.setattr("tempfile.tempdir", None)
+
+    def kill(step: str, seconds: float | None) -> None:
+        if step == "work" and seconds is None:
+            for machine in guests(scratch):
+                os.kill(machine, signal.SIGKILL)
+
+    with pytest.raises(GuestFailed, match=r"ended before its work was done|QEMU is gone"):
+        steer(race(), tmp_path / "capture", kill)
+    assert not guests(scratch)
+    assert not any(scratch.iterdir())
+    assert not (tmp_path / "capture").exists()
+
+
+def test_a_function_that_is_inlined_away_is_told_before_a_kernel_boots(tmp_path: Path) -> None:
+    plan = race(move("freer", 1, "drain_pages_zone", At.ENTRY))
+    with pytest.raises(NoSuchPlace, match=r"has no function drain_pages_zone\(\): it is inlined"):
         steer(plan, tmp_path / "capture")
     assert not (tmp_path / "capture").exists()
 

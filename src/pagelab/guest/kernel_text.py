@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import asyncio
 import bisect
+import functools
 import hashlib
 import re
 import tarfile
 import tempfile
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 
 from pagelab.cache import appears_whole, cache_directory
@@ -55,7 +55,7 @@ class Function:
 class KernelText:
     """``symbols``: address of each symbol of the text (a name that occurs twice is left out).
 
-    ``data``: of each other symbol; a per-CPU variable has its offset.  ``types``: the kernel's BTF.
+    ``data``: of each symbol; a per-CPU variable may have its offset.  ``types``: the kernel's BTF.
     """
 
     start: int
@@ -64,20 +64,20 @@ class KernelText:
     data: dict[str, int] = field(default_factory=dict)
     types: bytes = b""
 
-    @cached_property
+    @functools.cached_property
     def btf(self) -> Btf:
         """:raises BadInput: the kernel was built without."""
         return Btf(self.types)
 
-    @cached_property
+    @functools.cached_property
     def _addresses(self) -> list[int]:
         return sorted(set(self.symbols.values()))
 
-    @cached_property
+    @functools.cached_property
     def _names(self) -> dict[int, str]:
         return {address: name for name, address in self.symbols.items()}
 
-    @cached_property
+    @functools.cached_property
     def _clones(self) -> dict[str, str]:
         """By name of a function its clone, the first if there are several."""
         clones: dict[str, str] = {}
@@ -140,12 +140,17 @@ def kernel_text(kernel: Kernel, accelerator: str, busybox: Path) -> KernelText:
     if not (final / "btf").is_file():
         with appears_whole(final) as work:
             _boot(kernel, accelerator, busybox, work)
+    return _from_cache(final)
+
+
+@functools.lru_cache(maxsize=4)
+def _from_cache(final: Path) -> KernelText:
     kallsyms = (final / "kallsyms.txt").read_text("ascii", "replace")
     code = (final / "text").read_bytes()
     match = re.search(r"(?m)^([0-9a-f]{16}) \w _stext$", kallsyms)
     start = int(match[1], 16) if match else 0
     symbols = parse_symbols(kallsyms, start, start + len(code))
-    return KernelText(start, code, symbols, _symbols(kallsyms, "AbBdDrR"), (final / "btf").read_bytes())
+    return KernelText(start, code, symbols, _symbols(kallsyms, "A-Za-z"), (final / "btf").read_bytes())
 
 
 def _boot(kernel: Kernel, accelerator: str, busybox: Path, work: Path) -> None:
