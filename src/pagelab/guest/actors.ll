@@ -59,6 +59,13 @@ define internal i64 @drop(i64 %first, i64 %count) {
   ret i64 %result
 }
 
+; madvise(MADV_COLD) of the page with the words: it drains the CPU's batch of pages on their way to the LRU lists, which
+; has a reference to each.
+define internal void @drain_lru_batch() {
+  %result = call i64 @syscall(i64 28, i64 268435456, i64 4096, i64 20, i64 0, i64 0, i64 0)
+  ret void
+}
+
 ; The last references to the pages at 0x20000000 are in pipes, whose descriptors are from 0x10000100 on.
 define internal void @into_pipes(i64 %count) {
 entry:
@@ -141,6 +148,7 @@ loop:
   br i1 %done, label %out, label %body
 body:
   call void @touch(i64 536870912, i64 1)
+  call void @drain_lru_batch()
   %dropped = call i64 @drop(i64 536870912, i64 1)
   %following = add i64 %i, 1
   br label %loop
@@ -304,6 +312,7 @@ define internal void @allocate(i64 %count, i64 %filler) {
   call void @touch(i64 805306368, i64 %filler)
   call void @touch(i64 536870912, i64 %count)
   call void @tell_frames(i64 %count)
+  call void @drain_lru_batch()
   ret void
 }
 

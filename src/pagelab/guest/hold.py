@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
@@ -246,6 +247,13 @@ class Hold:
         words = await self.words_of(thread)
         return bool(words) and await self.memory.word(words + 8) == 2
 
+    async def ready(self, pid: int) -> bool:
+        """Whether the actor of that process can be told to act."""
+        if not await self._task(pid):
+            return False
+        words = await self.words_of(await self.thread_of("", pid))
+        return bool(words) and await self.memory.word(words + 8) == 1
+
     async def tell(self, thread: Thread, number: int = 2) -> None:
         """Let an actor act, once its CPU runs; 1: let it prepare.
 
@@ -285,10 +293,13 @@ class Hold:
         return wait or Wait(next((name for name in asleep if "sched" not in name), "schedule"), "something", idle=True)
 
     async def _stack(self, stack_pointer: int) -> bytes:
+        """What is on a stack; of one that is not a task's, to the end of the page."""
         if stack_pointer < _USER:
             return b""
-        size = STACK_BYTES - stack_pointer % STACK_BYTES
-        return await self.memory.read(stack_pointer & ~7, size)
+        for size in (STACK_BYTES, 4096):
+            with contextlib.suppress(GuestFailed):
+                return await self.memory.read(stack_pointer & ~7, size - (stack_pointer & ~7) % size)
+        return b""
 
     async def where(self, cpu: int) -> str:
         """The function that a CPU stands in, for people."""

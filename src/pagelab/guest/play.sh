@@ -68,6 +68,13 @@ start() {
         esac
         arguments="$arguments $argument"
     done
+    if [ "$what" = wait ]; then
+        # nothing more is run after that, so that its CPU's pcplist stays as the program leaves it
+        /bin/actor "$what" "$on" $arguments &
+        pid=$!
+        say "actor $actor $pid"
+        return
+    fi
     run "$actor" "$what" "$on" $arguments
     attempts=0
     until in_place "$where"; do
@@ -85,7 +92,7 @@ start() {
 }
 
 start prompter 0 wait "$SHELL_CPU" 0 0
-wait $pid # the host may set the pcplists up
+wait $pid # meanwhile the host may set the pcplists up
 while read -r line; do start $line; done < /etc/actors
 say "acting"
 wait $pid # the last one ends when it is told to

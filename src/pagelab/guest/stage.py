@@ -132,10 +132,10 @@ def roles_of(plan: Plan) -> dict[str, Role]:
 
 
 def shell_cpu(plan: Plan) -> int:
-    """Where the shell runs: programs that end leave pages on its CPU's pcplists, so not where somebody frees."""
+    """Where the shell runs: programs that end leave pages on its CPU's pcplists, so not where these matter most."""
+    stocked = {seen.cpu for seen in plan.initial.pages.values() if seen is not None and seen.where is Where.PCPLIST}
     freers = {actor.cpu for actor in plan.actors if actor.run.startswith("free")}
-    others = [cpu for cpu in range(plan.cpus) if cpu not in freers]
-    return others[0] if others else 0
+    return min(range(plan.cpus), key=lambda cpu: (cpu in stocked, cpu in freers, cpu))
 
 
 def _role(plan: Plan, actor: Actor) -> Role:

@@ -26,6 +26,7 @@ MEMORY_MIB = 512
 PATIENCE = 10.0
 ENDING = 15.0
 _LAST_WORDS = 3.0
+_NAP = 0.05
 #: What plays are made ready first: their way to the gate needs all CPUs.
 _NEED_ALL = ("cpu_down", "online_pages", "offline_pages", "alloc_contig_range", "sysctl", "drain_all_pages")
 _STUB_BYTES = 4096
@@ -96,7 +97,9 @@ class _Director:
         """Of play.sh.  The fraction is such that high is the plan's, and batch, a fourth of it, 1."""
         fraction = 0
         if self.plan.batch and not self._pokes:
-            fraction = (MEMORY_MIB << 8) // max(self.plan.initial.pcp_high.values(), default=2)
+            coming = sum(actor.run == "online_pages" for actor in self.plan.actors)
+            pages = MEMORY_MIB - coming * record.BLOCK_MIB << 8
+            fraction = pages // max(self.plan.initial.pcp_high.values(), default=2)
         return {"FRACTION": str(fraction), "SHELL_CPU": str(shell_cpu(self.plan))}
 
     @property
@@ -153,11 +156,13 @@ class _Director:
         self.hold = Hold(self.stub, self.memory, vmemmap)
         if self.plan.batch and self._pokes:
             await self._set_pcplists()
+        await self._ready(PROMPTER)
         await self._tell(PROMPTER)
         await self.stub.resume(self._all)
         if not await self._hear(said, "acting"):
             return
         await self.stub.stand()
+        await self._ready(CURTAIN)
         await self._play()
         await self._end()
         await self._tell(CURTAIN)
@@ -182,6 +187,16 @@ class _Director:
             return await self.stub.read(address, size)
         await self.machine.save_memory(address, size, "memory")
         return (self.machine.setup.directory / "memory").read_bytes()
+
+    async def _ready(self, name: str) -> None:
+        """Let all run until an actor is ready that nobody waited for."""
+        for _ in range(200):
+            if await self.hold.ready(self.stage.playing[name].pid):
+                return
+            await self.stub.resume(self._all)
+            await self.stub.wait(_NAP)
+            await self.stub.stand()
+        raise GuestFailed(f"{name} does not get ready in the guest", "steer again")
 
     async def _tell(self, name: str) -> None:
         """Let an actor act, once its CPU runs."""
