@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from pagelab.steer.evidence import Event, lines
-from pagelab.steer.plan import Arrival, At, Move, PageSeen, Plan, Reason, Seen, Steered, Stop, Where
+from pagelab.steer.plan import Actor, Arrival, At, Move, PageSeen, Plan, Reason, Seen, Steered, Stop, Where
 from pagelab.steer.verdict import Outcome, differences, judge
 
 STRAY = Seen(
@@ -86,6 +86,12 @@ def test_a_held_cpu_that_the_running_one_needs_means_that_it_cannot_be_forced() 
 def test_a_thread_that_does_not_come_by_is_a_kernel_that_does_otherwise() -> None:
     verdict = judge(PLAN, steered(arrival(0, Seen(), Reason.ELSEWHERE, "freer ended")))
     assert verdict.outcome is Outcome.OTHERWISE
+
+
+def test_an_allocation_that_takes_another_page_than_the_scenario_says_cannot_be_forced() -> None:
+    plan = replace(PLAN, actors=(Actor("freer", 1, "allocate_and_free", (1,)),))
+    verdict = judge(plan, steered(arrival(0, Seen(), Reason.ELSEWHERE, "freer ended")))
+    assert verdict.outcome is Outcome.CANNOT
 
 
 def test_a_panic_or_silence_decides_nothing() -> None:

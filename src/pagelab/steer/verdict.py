@@ -62,9 +62,15 @@ def _not_reached(plan: Plan, arrival: Arrival) -> tuple[Outcome, str]:
     where = f"move {arrival.move + 1} ({move.thread} to {stop_words(move)})"
     if arrival.why is Reason.NEEDED:
         return Outcome.CANNOT, f"{where}: {arrival.words}"
+    if arrival.why is Reason.ELSEWHERE and _takes_any_page(plan, move.thread):
+        return Outcome.CANNOT, f"{where}: which page an allocation takes is not to be told to a kernel: {arrival.words}"
     if arrival.why is Reason.ELSEWHERE:
         return Outcome.OTHERWISE, f"{where}: the kernel did not come by there: {arrival.words}"
     return Outcome.OPEN, f"{where}: {arrival.why.value if arrival.why else 'it did not arrive'}: {arrival.words}"
+
+
+def _takes_any_page(plan: Plan, thread: str) -> bool:
+    return any(actor.name == thread and actor.run == "allocate_and_free" for actor in plan.actors)
 
 
 def _otherwise(plan: Plan, different: Sequence[Sequence[str]]) -> str:
