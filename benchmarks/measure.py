@@ -18,7 +18,7 @@ from typing import Any
 
 @dataclass
 class Figure:
-    """One measured value; ``target`` is what it has to reach: at least, or for seconds at most.
+    """One measured value; ``target`` is what it has to reach: at least, or for seconds and memory at most.
 
     ``samples``: all runs, in the order in which they were made; ``value`` is the best of them.
     """
@@ -32,7 +32,7 @@ class Figure:
 
     @property
     def lower_is_better(self) -> bool:
-        return self.unit in ("s", "ms")
+        return self.unit in ("s", "ms", "GiB")
 
     @property
     def reached(self) -> bool | None:

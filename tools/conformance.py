@@ -17,7 +17,7 @@ import sys
 import tempfile
 import tomllib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -122,13 +122,13 @@ def judged(row: Row, seed: int, release: str, capture: Path) -> tuple[int, dict[
 
 
 def scores(rows: Iterable[Row], seeds: Iterable[int], keep: Path | None) -> Iterator[dict[str, Any]]:
-    """All scores, those that are kept first looked up."""
+    """All scores, those that are kept first looked up; what could not be judged is tried again."""
     KEPT.mkdir(parents=True, exist_ok=True)
     if keep is not None:
         keep.mkdir(parents=True, exist_ok=True)
     for seed, row in itertools.product(seeds, rows):
         path = KEPT / f"{row.name(seed)}.json"
-        if not path.is_file():
+        if not path.is_file() or json.loads(path.read_text())["trouble"]:
             found = score(row, seed, keep)
             fresh = path.with_suffix(".new")
             fresh.write_text(json.dumps(found, indent=1))
@@ -136,12 +136,11 @@ def scores(rows: Iterable[Row], seeds: Iterable[int], keep: Path | None) -> Iter
         yield json.loads(path.read_text())
 
 
-def kept(rows: Iterable[Row]) -> Iterator[dict[str, Any]]:
-    """The scores that are kept, whatever their seeds."""
-    wanted = set(rows)
+def kept(wanted: Mapping[str, Collection[Any] | None]) -> Iterator[dict[str, Any]]:
+    """The scores that are kept, whatever their seeds; of each field of a row the values that are wanted, or all."""
     for path in sorted(KEPT.glob("*.json")):
         one = json.loads(path.read_text())
-        if Row(*(one[name] for name in Row.__dataclass_fields__)) in wanted:
+        if all(values is None or one[name] in values for name, values in wanted.items()):
             yield one
 
 
@@ -243,7 +242,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     ]
     rows = [row for row in every if row.possible]
     if args.kept or args.captures:
-        chosen = itertools.chain(kept(rows) if args.kept else (), recorded(args.captures))
+        wanted = {name: getattr(args, name) for name in Row.__dataclass_fields__}
+        chosen = itertools.chain(kept(wanted) if args.kept else (), recorded(args.captures))
     else:
         seeds = range(args.first_seed, args.first_seed + args.seeds)
         chosen = itertools.chain(scores(rows, seeds, args.keep))
