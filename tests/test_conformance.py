@@ -106,3 +106,5 @@ def test_what_was_scored_is_not_recorded_again(
     (tmp_path / "kept" / f"{ROW.name(1)}.json").write_text(json.dumps(kept | {"missed": 1}))
     assert main(options) == 1
     assert "| 1 | 10 |" in capsys.readouterr().out
+    (tmp_path / "kept" / f"{ROW.name(1)}.json").write_text(json.dumps(kept | {"trouble": "record: no QEMU"}))
+    assert main(options) == 0  # it was tried again
