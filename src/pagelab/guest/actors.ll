@@ -14,7 +14,7 @@
 ; that empties its CPU's pcplist where a refill takes a single page, and there the pages are in a row.
 ;   free CPU COUNT FILLER   the last reference to each page is given up singly: pages in a pipe that is closed
 ;   drop CPU COUNT FILLER   pages are freed as one list: MADV_DONTNEED
-;   touch CPU TIMES FILLER  a page is allocated and freed again, a number of times
+;   touch CPU TIMES FILLER  a page is allocated and freed again singly, a number of times
 ;   write CPU FILE TEXT     open(), write()
 ;   kill CPU PID            SIGINT
 ;   call CPU 0 FILLER       getppid() to prepare, to act, and once more; the host sends the CPU to another function of the
@@ -138,18 +138,22 @@ out:
   ret i64 %last
 }
 
-define internal i64 @touch_and_drop(i64 %times) {
+; Each page goes into the pipe, and read() gives up the last reference to it.
+define internal i64 @touch_and_free(i64 %times) {
 entry:
+  %both = call i64 @load(i64 268435712)
+  %reading = and i64 %both, 4294967295
   br label %loop
 loop:
   %i = phi i64 [ 0, %entry ], [ %following, %body ]
-  %last = phi i64 [ 0, %entry ], [ %dropped, %body ]
+  %last = phi i64 [ 0, %entry ], [ %got, %body ]
   %done = icmp eq i64 %i, %times
   br i1 %done, label %out, label %body
 body:
   call void @touch(i64 536870912, i64 1)
   call void @drain_lru_batch()
-  %dropped = call i64 @drop(i64 536870912, i64 1)
+  call void @into_pipes(i64 1)
+  %got = call i64 @syscall(i64 0, i64 %reading, i64 805306368, i64 4096, i64 0, i64 0, i64 0)
   %following = add i64 %i, 1
   br label %loop
 out:
@@ -242,9 +246,10 @@ drop:
 touch:
   %times = call i64 @decimal(i64 %third)
   %filler3 = call i64 @decimal(i64 %fourth)
+  call void @pipes(i64 1)
   call void @allocate(i64 0, i64 %filler3)
   call void @ready_and_wait()
-  %touched = call i64 @touch_and_drop(i64 %times)
+  %touched = call i64 @touch_and_free(i64 %times)
   br label %done
 writing:
   ; "write" or "wait"
@@ -300,7 +305,8 @@ usage:
 
 ; The pages of an actor: those to free are the last that it touches.
 define internal void @allocate(i64 %count, i64 %filler) {
-  %more = add i64 %count, 1
+  ; one more page is touched behind them, so that the page table is there, and there stays
+  %more = add i64 %count, 2
   %bytes = shl i64 %more, 12
   call void @map(i64 536870912, i64 %bytes)
   %more_filler = add i64 %filler, 1

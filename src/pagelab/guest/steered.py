@@ -13,7 +13,7 @@ from pagelab.errors import GuestFailed
 from pagelab.guest import accelerator, initramfs, kernels, qemu, record, tools
 from pagelab.guest.detours import WITH_DETOURS, act, preparation
 from pagelab.guest.gdb import StubFailed
-from pagelab.guest.hold import Came, Detour, Hold, Thread
+from pagelab.guest.hold import Detour, Hold, Thread
 from pagelab.guest.kernel_text import KernelText, kernel_text
 from pagelab.guest.places import Place, entry, place
 from pagelab.guest.stage import CURTAIN, PROMPTER, Stage, guest_files, roles_of, shell_cpu
@@ -27,8 +27,8 @@ PATIENCE = 10.0
 ENDING = 15.0
 _LAST_WORDS = 3.0
 _NAP = 0.05
-#: What plays are made ready first: their way to the gate needs all CPUs.
-_NEED_ALL = ("cpu_down", "online_pages", "offline_pages", "alloc_contig_range", "sysctl", "drain_all_pages")
+#: What has to be at its gate before the first move, since the way there needs all CPUs.
+_NEED_ALL = ("cpu_down", "online_pages", "offline_pages", "sysctl")
 _STUB_BYTES = 4096
 
 
@@ -87,6 +87,7 @@ class _Director:
         self.stage = Stage()
         self.threads: dict[str, Thread] = {}
         self.told: set[str] = set()
+        self.begun: set[int] = set()
         self.initial, self.final = Seen(), Seen()
         self.base: Snapshot | None = None
         self.arrivals: list[Arrival] = []
@@ -230,7 +231,9 @@ class _Director:
             thread = await self._thread(move.thread)
             if thread.task:
                 await self._tell(move.thread)
-            came = await self.hold.run({move.cpu}, move.cpu, where, thread, self.patience)
+            running = self._running(move.cpu)
+            self.begun.add(move.cpu)
+            came = await self.hold.run(running, move.cpu, where, thread, self.patience)
             seen = self._seen(await self.memory.snapshot())
             self.arrivals.append(Arrival(number, came.reached, came.why, came.words, time.monotonic() - begin, seen))
             if not came.reached:
@@ -270,27 +273,29 @@ class _Director:
         return place(self.text, stop, frame, block)
 
     async def _to_gates(self) -> None:
-        """One actor of each CPU comes to its gate; the others are told to act when their first move comes."""
-        held: set[int] = set()
+        """Who needs all CPUs comes to its gate, one on each CPU; the others start with their first move."""
         for actor in sorted(self.plan.actors, key=self._gate_order):
-            if actor.cpu in held:
+            if actor.run not in _NEED_ALL or actor.cpu in self.begun:
                 continue
-            came = await self._to_gate(actor, held)
+            await self._tell(actor.name)
+            gate = self.gates[actor.name]
+            came = await self.hold.run(
+                self._running(actor.cpu), actor.cpu, gate, self.threads[actor.name], self.patience
+            )
             if came.reached:
-                held.add(actor.cpu)
+                self.begun.add(actor.cpu)
             else:
-                self.words.append(
-                    f"{actor.name} did not come to {self.gates[actor.name].stop.function}(): {came.words}"
-                )
-
-    async def _to_gate(self, actor: Actor, held: set[int]) -> Came:
-        await self._tell(actor.name)
-        running = [cpu for cpu in self._all if cpu not in held]
-        return await self.hold.run(running, actor.cpu, self.gates[actor.name], self.threads[actor.name], self.patience)
+                self.words.append(f"{actor.name} did not come to {gate.stop.function}(): {came.words}")
 
     @staticmethod
     def _gate_order(actor: Actor) -> int:
         return _NEED_ALL.index(actor.run) if actor.run in _NEED_ALL else len(_NEED_ALL)
+
+    def _running(self, cpu: int) -> set[int]:
+        """Who runs while a CPU is to come somewhere: that one, and those on which nobody of the plan has begun."""
+        names = {actor.name for actor in self.plan.actors}
+        workers = {move.cpu for move in self.plan.moves if move.thread not in names}
+        return {cpu} | (set(self._all) - self.begun - workers)
 
     async def _end(self) -> None:
         """All CPUs run until the actors are done."""

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Where the actors of a plan stand before the first move: at the entry of a kernel function.
+"""Where the actors of a plan begin: at the entry of a kernel function.
 
-What a thread does before its gate cannot be steered, because it needs all CPUs (mem_hotplug_begin() waits for RCU,
-lru_cache_disable() for work on each CPU, a task that is woken for its CPU): it is done with all CPUs running, for one
-actor after another.  The model's steps before the function of the same name are done by then, too.
+What a thread does before its gate cannot be steered where it needs all CPUs (mem_hotplug_begin() waits for RCU,
+lru_cache_disable() for work on each CPU): it is done before the first move with all CPUs running, for one actor after
+another.  Who needs no other CPU on the way to its gate passes it with its first move; until then its CPU idles along.
+The model's steps before the function of the same name are done by then, too.
 """
 
 from __future__ import annotations

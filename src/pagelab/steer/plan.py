@@ -83,7 +83,7 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """One CPU runs while all others are held.
+    """One CPU runs while all others are held.  (One on which no thread of the plan has begun idles along.)
 
     :param thread: whose steps of the schedule it takes; its CPU may do other things as well.
     :param until: where it is held then; None: it runs until its thread is done, or until the others are needed.
