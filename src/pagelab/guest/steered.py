@@ -25,6 +25,8 @@ MEMORY_MIB = 512
 #: Seconds: for a CPU to come to its place, for all actors to end after the last move.
 PATIENCE = 10.0
 ENDING = 15.0
+#: Whose result says something: bytes written, or 0, or a negative error number.
+_RETURNS = ("offline_pages", "online_pages", "alloc_contig_range", "sysctl", "cpu_down", "signal")
 _LAST_WORDS = 3.0
 _NAP = 0.05
 #: What has to be at its gate before the first move, since the way there needs all CPUs.
@@ -307,9 +309,9 @@ class _Director:
         for actor, thread in zip(self.plan.actors, threads, strict=True):
             left = max(self.ending - (time.monotonic() - begin), 0.1)
             came = await self.hold.run(self._all, actor.cpu, None, thread, left)
-            if came.reached:
+            if came.reached and actor.run in _RETURNS:
                 self.words.append(f"{thread.name} returned {await self.hold.result(thread)}")
-            else:
+            if not came.reached:
                 late.append(f"{thread.name} did not end within {self.ending:.0f} s: {came.words}")
         self.ended = not late
         self.words += late
