@@ -143,7 +143,7 @@ def capture_toml(
         tables["workload"] |= {"command": plan.command, "status": status, "packages": list(plan.packages)}
     if extra is not None:
         tables["packages"] = dict(extra.versions)
-    parts = [f"[{name}]\n" + "".join(_pairs(table)) for name, table in tables.items()]
+    parts = [table(name, pairs) for name, pairs in tables.items()]
     for offline in facts.offline:
         again = offline["block"] in facts.online_again
         parts.append("[[offline]]\n" + "".join(_pairs({**offline, "online_again": again})))
@@ -151,8 +151,13 @@ def capture_toml(
     return "\n".join(parts)
 
 
-def _pairs(table: Mapping[str, Any]) -> Iterable[str]:
-    for key, value in table.items():
+def table(name: str, pairs: Mapping[str, Any]) -> str:
+    """A table of TOML."""
+    return f"[{name}]\n" + "".join(_pairs(pairs))
+
+
+def _pairs(pairs: Mapping[str, Any]) -> Iterable[str]:
+    for key, value in pairs.items():
         name = key if re.fullmatch(r"[\w-]+", key) else _value(key)
         yield f"{name} = {_value(value)}\n"
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from pagelab.errors import GuestFailed
 from pagelab.guest import accelerator, initramfs, kernels, qemu, record, tools
 from pagelab.guest.detours import WITH_DETOURS, act, preparation
+from pagelab.guest.facts import table
 from pagelab.guest.gdb import StubFailed
 from pagelab.guest.hold import Detour, Hold, Thread
 from pagelab.guest.kernel_text import KernelText, kernel_text
@@ -19,7 +20,7 @@ from pagelab.guest.places import Place, entry, place
 from pagelab.guest.stage import CURTAIN, PROMPTER, Stage, guest_files, roles_of, shell_cpu
 from pagelab.guest.zone_memory import Snapshot, ZoneMemory
 from pagelab.steer.gates import gate_of
-from pagelab.steer.plan import Actor, Arrival, At, Plan, Reason, Seen, Steered, Stop
+from pagelab.steer.plan import Actor, Arrival, At, Move, Plan, Reason, Seen, Steered, Stop
 
 MEMORY_MIB = 512
 #: Seconds: for a CPU to come to its place, for all actors to end after the last move.
@@ -38,7 +39,7 @@ def steer(
     plan: Plan,
     directory: Path,
     on_step: record.OnStep | None = None,
-    timeout: float = 120.0,
+    timeout: float = 240.0,
     *,
     patience: float = PATIENCE,
     ending: float = ENDING,
@@ -71,6 +72,9 @@ def steer(
     except GuestFailed:
         if not director.gave_up:
             raise
+    else:
+        with (directory / "capture.toml").open("a", encoding="utf-8") as file:
+            file.write(director.facts())
     return director.steered(kernel.release, time.monotonic() - begin)
 
 
@@ -111,6 +115,13 @@ class _Director:
         # Since Linux kernel commit b92ca18e8ca5 ("mm/page_alloc: disassociate the pcp->high from pcp->batch")
         # (in v5.14)
         return self.text.btf.has("zone", "pageset_batch")
+
+    def facts(self) -> str:
+        """For capture.toml: that this run was not left to itself, and what was done to it."""
+        plan = self.plan
+        moves = [f"{move.thread} on CPU {move.cpu} {_until(move)}" for move in plan.moves]
+        told = {"design": plan.design, "scenario": plan.scenario, "property": plan.property}
+        return "\n" + table("steered", {**told, "moves": moves, "words": self.words, "ended": self.ended})
 
     def steered(self, release: str, seconds: float) -> Steered:
         return Steered(
@@ -360,6 +371,12 @@ class _Director:
         if self.text.btf.has(struct_name, member):
             at = self.text.btf.field(struct_name, member)
             await self.stub.write(address + at.offset, value.to_bytes(at.size, "little"))
+
+
+def _until(move: Move) -> str:
+    if move.until is None:
+        return "to its end"
+    return f"to the {move.until.at.value} of {move.until.function}()"
 
 
 def _signed(number: int) -> int:
