@@ -138,7 +138,10 @@ def violation_shown(plan: Plan, steered: Steered, events: Sequence[Event]) -> st
     if plan.property == "P5":
         if steered.ended or len(reached) < len(plan.moves):
             return ""
-        return f"offlining does not end: {steered.words}"
+        late = [part for part in steered.words.split("; ") if "did not end" in part] or [steered.words]
+        tests = sum(event.kind == "test" and not event.good for event in events)
+        failed = f"; test_pages_isolated() failed {tests} times" if tests else ""
+        return f"offlining does not end: {late[0]}{failed}"
     if plan.property == "bug":
         said = [arrival.words for arrival in steered.arrivals if arrival.why is Reason.PANIC]
         said += [part for part in steered.words.split("; ") if "BUG" in part]
