@@ -19,6 +19,7 @@ from pagelab.linux.state import (
     pageblock,
     pageblock_isolate,
     pcp,
+    pcp_auto,
     pcp_list,
     zone,
 )
@@ -62,9 +63,18 @@ class Looker:
             isolated_pageblocks=blocks - self._begin[1],
             free_pages=self._free_pages(state) - self._free_before,
             pcp_count={cpu: int(counts[cpu]["count"]) for cpu in range(self.cpus)},
-            pcp_high={cpu: int(counts[cpu]["high"]) for cpu in range(self.cpus)},
+            pcp_high={cpu: self._high(state, cpu) for cpu in range(self.cpus)},
             pcp_batch={cpu: int(counts[cpu]["batch"]) for cpu in range(self.cpus)},
         )
+
+    def _high(self, state: State, cpu: int) -> int:
+        """The high in force."""
+        high = int(self.system.rows(pcp, state)[cpu]["high"])
+        # Since Linux kernel commit 51a755c56dc0 ("mm: tune PCP high automatically") (in v6.7)
+        if features.high_auto_tuning:
+            limits = self.system.rows(pcp_auto, state)[cpu]
+            return max(int(limits["high_min"]), min(high, int(limits["high_max"])))
+        return high
 
     def _page(self, state: State, page: int) -> PageSeen | None:
         pages = self.system.rows(mem_map, state)
