@@ -71,7 +71,7 @@ def guest(monkeypatch: pytest.MonkeyPatch) -> Callable[[Guest], None]:
     monkeypatch.setattr(pagelab.steer.force, "evidence_of", lambda directory, frames: trace)
 
     def use(does: Guest) -> None:
-        monkeypatch.setattr(pagelab.guest.steered, "steer", lambda plan, directory, on_step: does(plan))
+        monkeypatch.setattr(pagelab.guest.steered, "steer", lambda plan, *more, **others: does(plan))
 
     return use
 

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from pagelab.steer.plan import Plan, Steered
     from pagelab.steer.planner import Case, Planned
 
+#: Seconds for a guest, and for a CPU to come to its place: machines may be loaded.
+_TIMEOUT, _PATIENCE = 300.0, 20.0
 #: Called with the name of a step that begins, or with its seconds when it is over.
 OnStep = Callable[[str, float | None], None]
 
@@ -70,7 +72,7 @@ def steer_once(plan: Plan, directory: Path, on_step: OnStep | None = None) -> Ru
 
     begin = time.monotonic()
     try:
-        steered = steer(plan, directory, on_step)
+        steered = steer(plan, directory, on_step, _TIMEOUT, patience=_PATIENCE)
     except Inconclusive as error:  # an actor that cannot be played
         return Run(None, Verdict(Outcome.CANNOT, error.message), (), time.monotonic() - begin)
     try:

@@ -116,7 +116,7 @@ class Plan:
 
     :param kernel: as ``pagelab record --kernel`` knows it.
     :param initial: what has to hold before the first move; the guest is set up such that it does.
-    :param batch: of the pcplists, 0 for as it is.
+    :param batch: of the pcplists, 0 for as it is; ``high`` likewise, while nobody disables them.
     """
 
     kernel: str
@@ -129,6 +129,7 @@ class Plan:
     actors: tuple[Actor, ...]
     initial: Seen
     moves: tuple[Move, ...]
+    high: int = 0
 
 
 class Reason(Enum):

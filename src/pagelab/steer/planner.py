@@ -28,9 +28,9 @@ from pagelab.lang.declare import attached
 from pagelab.lang.stepped import System
 from pagelab.lang.stepped_text import BLOCKED, ENDED
 from pagelab.linux.designs import design_named
-from pagelab.steer.code import Code
+from pagelab.steer.code import ALIASES, LOCKS, Code
 from pagelab.steer.gates import GATES
-from pagelab.steer.plan import Actor, Move, Plan
+from pagelab.steer.plan import Actor, At, Move, Plan
 from pagelab.steer.points import Points
 from pagelab.steer.refusal import refusals
 from pagelab.steer.search import Leg, search
@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 
     from pagelab.check.model_file import Model
 
+#: A breakpoint there would be hit thousands of times.
+_CALLED_OFTEN = frozenset([*LOCKS, *ALIASES["get_pageblock_migratetype"]])
 #: Seconds for all searches of a plan.
 PATIENCE = 120.0
 
@@ -197,7 +199,7 @@ class _Planner:
         looker = Looker(self.system, scenario, _array(start.state))
         steps, moves = list(prologue), []
         held = start
-        for leg in legs:
+        for leg in self._cut(start, legs):
             first = len(steps) + 1
             until = stop_of(self.system, self.points, scenario, held, leg)
             steps += [thread for run in leg.runs for thread in run.steps]
@@ -218,11 +220,31 @@ class _Planner:
             ),
             initial=looker.seen(_array(start.state)),
             moves=tuple(moves),
+            high=scenario.zone.high,
         )
         left_out = tuple(one.name for number, one in enumerate(scenario.threads) if number not in actors)
         schedule = Schedule(tuple((thread, 0) for thread in steps))
         told = Teller(self.system).tell(self.initial, schedule)
         return Planned(plan, schedule, seen_at_hold=seen_at_hold, left_out=left_out, steps=tuple(told))
+
+    def _cut(self, held: Held, legs: tuple[Leg, ...]) -> Iterator[Leg]:
+        """The legs; one that ends at a call of what is called all the time is held at its caller's entry first."""
+        for leg in legs:
+            until = stop_of(self.system, self.points, self.case.scenario, held, leg)
+            held = leg.runs[-1].then
+            at = self._entry_of(until.caller, leg) if until is not None and until.function in _CALLED_OFTEN else 0
+            if at:
+                yield Leg(leg.cpu, leg.thread, leg.runs[:at])
+            yield Leg(leg.cpu, leg.thread, leg.runs[at:])
+
+    def _entry_of(self, function: str, leg: Leg) -> int:
+        """After how many runs of a leg a function is entered, the last time; 0 if it never is."""
+        found = 0
+        for number, run in enumerate(leg.runs[:-1], 1):
+            points = self.points.between(*run.last) if run.last is not None else ()
+            if any(point.function == function and point.at is At.ENTRY for point in points):
+                found = number
+        return found
 
 
 def _why_not(gave_up: bool) -> str:
