@@ -94,15 +94,18 @@ def test_a_held_cpu_that_is_needed_is_named(tmp_path: Path) -> None:
 
 
 def test_a_kernel_that_gives_up_while_a_cpu_is_held_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Somebody on CPU 0 makes the kernel panic when CPU 1 is held at the freer's gate."""
+    """Somebody on CPU 0 makes the kernel panic while CPU 1 is held."""
     roles = stage._role
     crash = stage.Role("crash", 0, "write", 0, ("/proc/sysrq-trigger", "c"))
     monkeypatch.setattr(stage, "_role", lambda plan, actor: crash if actor.name == "crash" else roles(plan, actor))
-    plan = race(move("freer", 1, "free_unref_page_commit", At.ENTRY, page=0))
+    plan = race(
+        move("freer", 1, "free_unref_page_commit", At.ENTRY, page=0),
+        move("crash", 0, "start_isolate_page_range", At.ENTRY),
+    )
     plan = replace(plan, actors=(plan.actors[1], Actor("crash", 0, "signal", (0,))))
     steered = steer(plan, tmp_path / "capture")
-    assert [(arrival.reached, arrival.why) for arrival in steered.arrivals] == [(False, Reason.PANIC)]
-    assert steered.arrivals[0].words == "Kernel panic - not syncing: sysrq triggered crash"
+    assert [(arrival.reached, arrival.why) for arrival in steered.arrivals] == [(True, None), (False, Reason.PANIC)]
+    assert steered.arrivals[1].words == "Kernel panic - not syncing: sysrq triggered crash"
     assert not steered.ended
     assert not (tmp_path / "capture").exists()
 

@@ -28,6 +28,8 @@ PATIENCE = 10.0
 ENDING = 15.0
 #: Whose result says something: bytes written, or 0, or a negative error number.
 _RETURNS = ("offline_pages", "online_pages", "alloc_contig_range", "sysctl", "cpu_down", "signal")
+#: Of each CPU's trace: a run has some 10,000 events, and what is not allocated need not be cleared.
+_BUFFER_KB = 16 << 10
 _LAST_WORDS = 3.0
 _NAP = 0.05
 #: What has to be at its gate before the first move, since the way there needs all CPUs.
@@ -108,7 +110,7 @@ class _Director:
             coming = sum(actor.run == "online_pages" for actor in self.plan.actors)
             pages = MEMORY_MIB - coming * record.BLOCK_MIB << 8
             fraction = pages // (self.plan.high or 2)
-        return {"FRACTION": str(fraction), "SHELL_CPU": str(shell_cpu(self.plan))}
+        return {"FRACTION": str(fraction), "SHELL_CPU": str(shell_cpu(self.plan)), "BUFFER_KB": str(_BUFFER_KB)}
 
     @property
     def _pokes(self) -> bool:
@@ -153,14 +155,17 @@ class _Director:
             async with asyncio.timeout(_LAST_WORDS):
                 while await said.get() is not None:
                     pass
+        if self.machine.panic():
+            self._gave_up(seconds)
+        return self.gave_up
+
+    def _gave_up(self, seconds: float) -> None:
+        """Note the line with which the kernel gave up."""
         panic = self.machine.panic()
-        if not panic:
-            return False
         self.gave_up = True
         self.words.append(panic)
         if len(self.arrivals) < len(self.plan.moves):
             self.arrivals.append(Arrival(len(self.arrivals), False, Reason.PANIC, panic, seconds, Seen()))
-        return True
 
     async def _conduct(self, machine: qemu.Machine, said: record.Said) -> None:
         if not await self._hear(said, PROMPTER):
@@ -248,6 +253,9 @@ class _Director:
             running = self._running(move.cpu)
             self.begun.add(move.cpu)
             came = await self.hold.run(running, move.cpu, where, thread, self.patience)
+            if not came.reached and self.machine.panic():
+                self._gave_up(time.monotonic() - begin)
+                raise GuestFailed(f"the guest's kernel gave up: {self.machine.panic()}", self.machine.last_words())
             seen = self._seen(await self.memory.snapshot())
             self.arrivals.append(Arrival(number, came.reached, came.why, came.words, time.monotonic() - begin, seen))
             if not came.reached:
