@@ -10,6 +10,7 @@ from types import ModuleType
 import pytest
 
 from pagelab.replay import hotplug_steps, irqs_off_steps, steps
+from tests.replay.kernel import Task
 from tests.replay.machines import in_cpython, mutant, natively, scores_of
 from tests.replay.older_kernel import OlderKernel, OlderLoad
 from tests.replay.test_schedule_rules import alloc, drain, fill, free, hold, look
@@ -72,6 +73,19 @@ def own_drain_waits(kernel: OlderKernel) -> None:
     look(kernel)
 
 
+def worker_frees_before_it_drains(kernel: OlderKernel) -> None:
+    """A worker frees pages for somebody else, and its next work is to drain."""
+    pages = hold(kernel, 0, 5)
+
+    def work(task: Task) -> None:
+        task.free(*pages)
+        kernel.modules["drain"].drain_pages_zone(task.cpu, task.cpu)  # drain_local_pages() is inlined there
+
+    kernel.run(0, drain)
+    kernel.run(0, work)
+    look(kernel)
+
+
 def free_before_offline(kernel: OlderKernel) -> None:
     """A CPU frees the last page of memory that goes offline, and then shows nothing."""
     page = hold(kernel, 0, 1, 5)[0]
@@ -92,6 +106,7 @@ RULES: list[tuple[Callable[[OlderKernel], None], ModuleType, str, str]] = [
         "begin_hold(i, cpu, HOLD_DRAIN)",
         "begin_hold(i, cpu, HOLD_DRAIN)\n        run_hold(i, cpu)",
     ),
+    (worker_frees_before_it_drains, irqs_off_steps, "    return asked == 1 or (full and ", "    return True or ("),
     (free_before_offline, hotplug_steps, "        settle_directs_in(page, page + hotplug.nr_pages)\n", ""),
 ]
 

@@ -131,3 +131,15 @@ def batch_as_read(i: int, cpu: int) -> int:
     if shown == 1 or shown == hotplug.old_batch:
         return shown
     return batch
+
+
+def may_be_of_free(cpu: int, asked: int) -> bool:
+    """Whether a free that puts one more page on a pcplist may then give ``asked`` pages back.
+
+    The same worker may have freed pages before it came to the work of draining, which asks for all that there are.
+    """
+    count = pcp[cpu].count + 1
+    batch = pcp[cpu].batch
+    old_batch = hotplug.old_batch
+    full = count >= pcp[cpu].high or 0 < hotplug.old_high <= count
+    return asked == 1 or (full and asked in (batch, old_batch))

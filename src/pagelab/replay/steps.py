@@ -63,6 +63,7 @@ from pagelab.replay.hotplug_steps import step_hotplug, step_online_free
 from pagelab.replay.irqs_off_steps import (
     batch_as_read,
     goes_past,
+    may_be_of_free,
     push_direct,
     read_type_as_shown,
     run_own_drain,
@@ -492,6 +493,8 @@ def gives_back(i: int, cpu: int) -> bool:
     if following == NIL or event[following].pid != event[i].pid:
         return False
     kind = event[following].kind
+    if kind == Kind.FREE_PCPPAGES_BULK and not features.pcp_spinlock:
+        return may_be_of_free(cpu, event[following].arg)
     return kind in (Kind.FREE_PCPPAGES_BULK, Kind.MM_PAGE_PCPU_DRAIN)
 
 
