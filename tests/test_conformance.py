@@ -60,6 +60,7 @@ def test_rows_that_no_kernel_can_have_are_left_out() -> None:
     assert not Row("6.1", "movable", "churn+unplug", 2, 3).possible
     assert Row("6.1", "kernel", "files+gigantic", 2, 3).possible
     assert not Row("6.1", "movable", "files+gigantic", 2, 0).possible
+    assert Row("7.2", "movable", "files+gigantic", 2, 0).possible
     assert "--virtio-mem" in Row("6.1", "movable", "churn+unplug", 2, 0).arguments(1)
 
 

@@ -68,10 +68,10 @@ class Row:
 
     @property
     def possible(self) -> bool:
-        """Unplugging does not go with offlining, nor huge pages of 1 GiB with the movable zone of most kernels."""
+        """Unplugging does not go with offlining, nor huge pages of 1 GiB with a movable zone before 7.2."""
         if self.workload.endswith("+unplug"):
             return not self.offline
-        return self.zone == "kernel" or not self.workload.endswith("+gigantic")
+        return self.zone == "kernel" or self.kernel == "7.2" or not self.workload.endswith("+gigantic")
 
 
 def pagelab(*arguments: str) -> tuple[int, dict[str, Any], str]:

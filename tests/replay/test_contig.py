@@ -11,8 +11,9 @@ import pytest
 
 from pagelab.capture.events import Kind
 from pagelab.lang.declare import table_of
-from pagelab.linux.state import ALLOCATED, TAIL, mem_map, pcp
-from pagelab.replay import contig_steps, tables, tuned_steps
+from pagelab.linux.migratetype import MIGRATE_ISOLATE
+from pagelab.linux.state import ALLOCATED, TAIL, get_pageblock_migratetype, mem_map, pcp, set_pageblock_migratetype
+from pagelab.replay import contig_steps, hotplug_steps, tables, tuned_steps
 from pagelab.replay.result import REASONS
 from tests.linux.lab import configured, zone_of
 from tests.replay.kernel import Kernel, Task
@@ -196,3 +197,15 @@ def test_a_hold_is_by_one_task() -> None:
             tables.event[i].next = i + 1
         tables.event[3].kind = Kind.RMQUEUE_PCPLIST_PAGE
         assert [tuned_steps.pages_shown(i) for i in range(3)] == [1, 2, 1]
+
+
+@pytest.mark.parametrize(("pid", "isolated"), [(7, True), (8, False)])
+def test_a_task_may_give_a_pageblock_back_on_another_cpu(pid: int, isolated: bool) -> None:
+    """Between the entry of unset_migratetype_isolate() and zone->lock; without a move nothing else tells."""
+    with zone_of(nr_pages=64), configured(tables.capture, nr_events=2):
+        table_of(tables.event).reset()
+        set_pageblock_migratetype(0, MIGRATE_ISOLATE)
+        tables.event[0].kind, tables.event[0].pid, tables.event[0].page = Kind.UNSET_MIGRATETYPE_ISOLATE, 7, 0
+        tables.event[1].kind, tables.event[1].pid, tables.event[1].cpu = Kind.MOVE_FREEPAGES_BLOCK, pid, 1
+        hotplug_steps.step_hotplug(0, 0, Kind.UNSET_MIGRATETYPE_ISOLATE)
+        assert (get_pageblock_migratetype(0) == MIGRATE_ISOLATE) == isolated

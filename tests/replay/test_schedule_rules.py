@@ -250,7 +250,7 @@ def pageblock_is_isolated_before_its_type_is_read(kernel: Kernel) -> None:
     isolator.finish()
 
 
-@needs("        following = next_by_task(i)\n", "        following = event[i].next\n", hotplug_steps)
+@needs("        following = next_of_task(i)\n", "        following = event[i].next\n", hotplug_steps)
 def interrupt_before_the_pageblock_is_given_back(kernel: Kernel) -> None:
     pages = hold(kernel, 0, 2)
     kernel.run(1, lambda t: t.kernel.modules["page_isolation"].start_isolate_page_range(1, 0, 512, 1))

@@ -24,7 +24,7 @@ from pagelab.linux.page_isolation import (
 from pagelab.linux.pcp_tuning import __zone_set_pageset_high_and_batch, zone_pcp_enable
 from pagelab.linux.state import get_pageblock_migratetype, machine, pcp, pcp_auto
 from pagelab.linux.watermarks import init_per_zone_wmark_min
-from pagelab.replay.context import next_by_task
+from pagelab.replay.context import next_of_task
 from pagelab.replay.expect import believe, count_exact, diverge, give_up
 from pagelab.replay.irqs_off_steps import settle_directs_in
 from pagelab.replay.tables import (
@@ -93,7 +93,7 @@ def step_hotplug(i: int, cpu: int, kind: int) -> None:
         else:
             diverge(i, SCORE_ISOLATE, kind, NIL, NIL, NIL, hotplug.moved)
     elif kind == Kind.UNSET_MIGRATETYPE_ISOLATE:
-        following = next_by_task(i)
+        following = next_of_task(i)
         moves = following != NIL and event[following].kind in (
             Kind.MOVE_FREEPAGES_BLOCK,
             Kind.MOVE_FREEPAGES_BLOCK_ISOLATE,
