@@ -25,7 +25,7 @@ from pagelab.guest.btf import Btf
 from pagelab.guest.cpio import Archive
 from pagelab.guest.kernels import Kernel, module_bytes, modules_in_order
 
-COMMAND_LINE = "console=ttyS0 quiet panic=-1 nokaslr mitigations=off"
+COMMAND_LINE = "console=ttyS0 quiet panic=-1 nokaslr no_timer_check mitigations=off"
 _PATIENCE = 300.0
 _DISK_BYTES = 64 << 20  # sparse
 _INIT = """\
