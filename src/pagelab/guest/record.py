@@ -157,8 +157,8 @@ class Outcome:
 def command_line(plan: Plan) -> str:
     """The kernel's command line.
 
-    mitigations=off only makes kernel entry cheaper under emulation; mm/ does not look at it.  On a host that is busy the
-    check whether the timer ticks fails now and then, and the kernel panics ("IO-APIC + timer doesn't work!").
+    mitigations=off only makes kernel entry cheaper under emulation; mm/ does not look at it.  On a busy host the check
+    whether the timer ticks fails now and then, and the kernel panics ("IO-APIC + timer doesn't work!").
     """
     words = [
         "console=ttyS0",
