@@ -152,7 +152,7 @@ class Hold:
             ):
                 return Came(False, Reason.NEEDED, await self._words(cpu, wait, cpus))
             if now - begin > patience:
-                words = f"CPU {cpu} did not come within {patience:.0f} s"
+                words = f"CPU {cpu} did not come within {patience:.0f} s; {thread.name} is in {await self._inside(cpu)}"
                 if wait is not None:
                     words = await self._words(cpu, wait, cpus)
                 return Came(False, Reason.TIME, words)
@@ -300,6 +300,12 @@ class Hold:
             with contextlib.suppress(GuestFailed):
                 return await self.memory.read(stack_pointer & ~7, size - (stack_pointer & ~7) % size)
         return b""
+
+    async def _inside(self, cpu: int) -> str:
+        """The functions that a CPU is in, the innermost first, for people."""
+        registers = await self.stub.registers(cpu)
+        names = functions(self.memory.text, registers["rip"], await self._stack(registers["rsp"]))
+        return " < ".join(f"{name}()" for name in names[:6]) or "a program"
 
     async def where(self, cpu: int) -> str:
         """The function that a CPU stands in, for people."""
