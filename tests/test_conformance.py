@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tools import conformance
-from tools.conformance import Row, main, percent, table
+from tools.conformance import Row, main, percent, ranges, table
 
 ROW = Row("6.1", "movable", "churn", 2, 0)
 
@@ -42,6 +42,11 @@ def test_shares_are_rounded_down() -> None:
     assert percent(0, 0) == "–"
 
 
+def test_seeds_that_follow_each_other_are_a_range() -> None:
+    assert ranges([7, 3, 2, 1, 7, 10, 9]) == "1–3, 7, 9–10"
+    assert ranges([]) == ""
+
+
 def test_captures_of_a_row_are_added_and_those_that_failed_are_told() -> None:
     text = table(
         [
@@ -50,7 +55,7 @@ def test_captures_of_a_row_are_added_and_those_that_failed_are_told() -> None:
             {**{k: v for k, v in scored(seed=3).items() if k not in ("total", "exact")}, "trouble": "record: no QEMU"},
         ]
     )
-    assert "| 6.1 | movable | churn | 2 | 0 | 2 of 3 | 200,000 | 95.00 % | 4.99 % | 1 | 40 |" in text
+    assert "| 6.1 | movable | churn | 2 | 0 | 2 of 3 | 1–2 | 200,000 | 95.00 % | 4.99 % | 1 | 40 |" in text
     assert "| 6.1 | movable | 9,999 | lost |" in text
     assert "- 6.1, 1 times: record: no QEMU" in text
 
@@ -93,7 +98,7 @@ def test_what_was_scored_is_not_recorded_again(
         assert main([*options, "--page", str(page)]) == 0
     assert [call[0] for call in calls] == ["record", "replay"]
     assert page.read_text().startswith("# Words\n")
-    assert "| 6.1 | movable | churn | 2 | 0 | 1 | 70 | 100.00 % | 0.00 % | 0 | 10 |" in page.read_text()
+    assert "| 6.1 | movable | churn | 2 | 0 | 1 | 1 | 70 | 100.00 % | 0.00 % | 0 | 10 |" in page.read_text()
     assert "old" not in page.read_text()
     for kernel in ("6.1", "6.12"):
         assert main(["--kernel", kernel, "--kept"]) == 0
@@ -101,7 +106,7 @@ def test_what_was_scored_is_not_recorded_again(
     assert main([*options, "--first-seed", "1000"]) == 0
     assert "--seed 1000" in " ".join(calls[-2])
     assert main(["--kept"]) == 0
-    assert "| 6.1 | movable | churn | 2 | 0 | 2 | 140 |" in capsys.readouterr().out
+    assert "| 6.1 | movable | churn | 2 | 0 | 2 | 1, 1000 | 140 |" in capsys.readouterr().out
     kept = json.loads((tmp_path / "kept" / f"{ROW.name(1)}.json").read_text())
     assert main([*options, "--page", str(page)]) == 0
     (tmp_path / "kept" / f"{ROW.name(1)}.json").write_text(json.dumps(kept | {"missed": 1}))

@@ -169,11 +169,23 @@ def percent(part: int, whole: int) -> str:
     return f"{part * 10000 // whole / 100:.2f} %" if whole else "–"
 
 
+def ranges(numbers: Iterable[int]) -> str:
+    """``1–3, 7``: those that follow each other are one range."""
+    words: list[list[int]] = []
+    for number in sorted(set(numbers)):
+        if words and words[-1][-1] == number - 1:
+            words[-1][1:] = [number]
+        else:
+            words.append([number])
+    return ", ".join("–".join(map(str, word)) for word in words)
+
+
 def table(found: Sequence[dict[str, Any]]) -> str:
     """A row for each kernel, zone, workload, number of CPUs, with and without offlining; then the reasons."""
+    numbers = ("predicted", "exact", "unknown", "missed", "M events/s")
     lines = [
-        "| kernel | zone | workload | CPUs | offline | captures | predicted | exact | unknown | missed | M events/s |",
-        "|---|---|---|---:|---:|---:|---:|---:|---:|---:|---:|",
+        f"| kernel | zone | workload | CPUs | offline | captures | seeds | {' | '.join(numbers)} |",
+        "|---|---|---|---:|---:|---:|---|---:|---:|---:|---:|---:|",
     ]
     reasons: Counter[tuple[str, str, str]] = Counter()
     troubles: Counter[tuple[str, str]] = Counter()
@@ -193,10 +205,11 @@ def table(found: Sequence[dict[str, Any]]) -> str:
         total, exact, unknown, missed = (sum(one[n] for one in scored) for n in ("total", "exact", "unknown", "missed"))
         rates = [one["rate"] for one in scored if one["rate"]]
         rate = f"{sum(rates) / len(rates) / 1e6:.0f}" if rates else "–"
+        seeds = ranges(one["seed"] for one in scored)
         count = f"{len(scored)}" if len(scored) == len(some) else f"{len(scored)} of {len(some)}"
         lines.append(
-            f"| {kernel} | {zone} | {workload} | {cpus} | {offline} | {count} | {total:,} | {percent(exact, total)} "
-            f"| {percent(unknown, total)} | {missed:,} | {rate} |"
+            f"| {kernel} | {zone} | {workload} | {cpus} | {offline} | {count} | {seeds} | {total:,} "
+            f"| {percent(exact, total)} | {percent(unknown, total)} | {missed:,} | {rate} |"
         )
     releases = sorted({one["release"] for one in found if one.get("release")})
     lines += ["", f"Kernels: {', '.join(releases)}.", ""]
