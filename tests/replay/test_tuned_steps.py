@@ -8,19 +8,20 @@ from collections.abc import Iterator
 import pytest
 
 from pagelab.capture.events import Kind
-from pagelab.lang.declare import table_of
+from pagelab.lang.declare import NIL, attached, table_of
 from pagelab.linux.designs import design_named
 from pagelab.linux.migratetype import MIGRATE_MOVABLE
 from pagelab.linux.pcp import order_to_pindex, put_on_pcplist
 from pagelab.linux.state import IN_FLIGHT, ON_PCPLIST, TAIL, mem_map, pcp, pcp_auto
-from pagelab.replay import tables, tuned_steps
+from pagelab.replay import steps, tables, tuned_steps
+from pagelab.replay.run import PROBES
 from tests.linux.lab import configured, zone_of
 
 
 @pytest.fixture(autouse=True)
 def fresh() -> Iterator[None]:
-    with zone_of(nr_pages=64), configured(tables.capture, nr_events=2):
-        for one in (tables.cpu_replay, tables.left_over, tables.score, tables.verdict):
+    with zone_of(nr_pages=64), configured(tables.capture, nr_events=3):
+        for one in (tables.cpu_replay, tables.left_over, tables.score, tables.verdict, tables.expected):
             table_of(one).reset()
         yield
 
@@ -90,6 +91,27 @@ def test_who_frees_between_two_of_his_batches_goes_on_with_them_unless_that_is_t
     tuned_steps.bulk_tuned(1, 0)
     assert (tables.score[tables.SCORE_PAGESET].exact, tables.verdict.event) == (1, -1)
     assert tuned_steps.chunk_of(0) == left
+
+
+@pytest.mark.parametrize(("listed", "first_missed"), [(0, -1), (1, 1)])
+def test_batches_may_find_pcplists_that_another_cpu_has_emptied(listed: int, first_missed: int) -> None:
+    """decay_pcp_high() is scheduled away between two of them, and memory goes offline meanwhile."""
+    events(7, 7, 7)
+    for i in range(3):
+        tables.event[i].kind = Kind.FREE_PCPPAGES_BULK
+        tables.event[i].arg = 1
+    design_named("7.2").switch_on()
+    for page in range(listed):
+        put_on_pcplist(0, page, order_to_pindex(MIGRATE_MOVABLE, 0), 0)
+    tuned_steps.set_aside(0, 0)
+    tables.cpu_replay[0].give_back = 4
+    tables.cpu_replay[0].in_batches = True
+    with attached(PROBES):
+        for i in range(3):
+            steps.step_bulk(i, 0)
+    assert tables.verdict.event == first_missed
+    if first_missed == NIL:
+        assert (tables.score[tables.SCORE_PAGESET].exact, tables.verdict.reason) == (3, tables.REASON_NONE)
 
 
 def test_a_task_that_drains_may_go_on_elsewhere() -> None:

@@ -533,6 +533,8 @@ def step_bulk(i: int, cpu: int) -> None:
         else:
             give_up(REASON_UNMODELLED)
     elif features.high_auto_tuning:
+        if cpu_replay[cpu].hold == HOLD_GIVE_BACK and cpu_replay[cpu].give_back != NIL:
+            finish_empty_hold(i, cpu)  # the batch before this one: somebody had emptied the pcplists
         bulk_tuned(i, cpu)
     elif cpu_replay[cpu].hold == HOLD_COMMIT:
         cpu_replay[cpu].hold_asked = event[i].arg
