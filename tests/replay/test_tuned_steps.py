@@ -15,13 +15,13 @@ from pagelab.linux.pcp import order_to_pindex, put_on_pcplist
 from pagelab.linux.state import IN_FLIGHT, ON_PCPLIST, TAIL, mem_map, pcp, pcp_auto
 from pagelab.replay import steps, tables, tuned_steps
 from pagelab.replay.run import PROBES
-from tests.linux.lab import configured, zone_of
+from tests.linux.lab import configured, free_pages, zone_of
 
 
 @pytest.fixture(autouse=True)
 def fresh() -> Iterator[None]:
     with zone_of(nr_pages=64), configured(tables.capture, nr_events=3):
-        for one in (tables.cpu_replay, tables.left_over, tables.score, tables.verdict, tables.expected):
+        for one in (tables.cpu_replay, tables.left_over, tables.score, tables.verdict, tables.expected, tables.hotplug):
             table_of(one).reset()
         yield
 
@@ -112,6 +112,34 @@ def test_batches_may_find_pcplists_that_another_cpu_has_emptied(listed: int, fir
     assert tables.verdict.event == first_missed
     if first_missed == NIL:
         assert (tables.score[tables.SCORE_PAGESET].exact, tables.verdict.reason) == (3, tables.REASON_NONE)
+
+
+@pytest.mark.parametrize(("shown", "is_refill"), [(Kind.RMQUEUE_PCPLIST_PAGE, True), (Kind.MM_PAGE_ALLOC, False)])
+def test_a_single_page_is_a_refill_if_the_probe_shows_it_on_the_pcplist(shown: Kind, is_refill: bool) -> None:
+    """high and batch were read while the pcplists were disabled, and zone_pcp_enable() came before zone->lock."""
+    events(7, 7)
+    tables.event[0].kind = Kind.MM_PAGE_ALLOC_ZONE_LOCKED
+    tables.event[0].next = 1
+    tables.event[1].kind = shown
+    design_named("7.2").switch_on()
+    pcp[0].batch = 63
+    pcp[0].high = pcp_auto[0].high_min = pcp_auto[0].high_max = 252
+    assert tuned_steps.is_refill(0, 0, 0) == is_refill
+
+
+def test_a_refill_may_have_read_the_limits_of_disabled_pcplists_two_writes_ago() -> None:
+    """zone_pcp_enable(), then zone_pcp_update(), before zone->lock is taken."""
+    events(7, 7)
+    tables.event[0].kind = Kind.MM_PAGE_ALLOC_ZONE_LOCKED
+    tables.event[0].next = 1
+    tables.event[1].kind = Kind.RMQUEUE_PCPLIST_PAGE
+    design_named("7.2").switch_on()
+    free_pages((0, 2))
+    pcp[0].batch = tables.hotplug.old_batch = 4
+    pcp_auto[0].high_min = pcp_auto[0].high_max = tables.hotplug.old_high = tables.hotplug.old_high_max = 16
+    with attached(PROBES):
+        assert tuned_steps.refill_tuned(0, 0, 0, MIGRATE_MOVABLE, 0) == 0
+    assert (pcp[0].count, pcp[0].batch, pcp_auto[0].high_max) == (0, 4, 16)
 
 
 def test_a_task_that_drains_may_go_on_elsewhere() -> None:

@@ -21,8 +21,8 @@ from pagelab.linux.pcp import (
     rmqueue_pcplist,
 )
 from pagelab.linux.pcp_high import clear_below_high, nr_pcp_alloc
-from pagelab.linux.state import BUDDY, IN_FLIGHT, TAIL, machine, mem_map, pcp, pcp_auto
-from pagelab.replay.context import context_of, next_in_context
+from pagelab.linux.state import BUDDY, IN_FLIGHT, TAIL, machine, mem_map, pcp, pcp_auto, zone
+from pagelab.replay.context import after_zone_lock, context_of, next_in_context
 from pagelab.replay.expect import believe, count_exact, diverge, give_up
 from pagelab.replay.tables import (
     HOLD_GIVE_BACK,
@@ -108,7 +108,11 @@ def is_refill(i: int, cpu: int, order: int) -> bool:
     """Whether a CPU whose pcplist is empty refills it, and does not go past it because somebody has pcp->lock."""
     if held(pcp[cpu].lock):
         return False
-    return pages_shown(i) > 1 or peek_refill(cpu, order) == 1
+    if pages_shown(i) > 1 or peek_refill(cpu, order) == 1:
+        return True
+    # A single page: the pcplists were disabled when it read high and batch, and are enabled by now.
+    following = after_zone_lock(i)
+    return following != NIL and event[following].kind in (Kind.RMQUEUE_PCPLIST_PAGE, Kind.ALLOC_PAGES_BULK_PAGE)
 
 
 def refill_tuned(i: int, cpu: int, order: int, migratetype: int, alloc_flags: int) -> int:
@@ -120,6 +124,13 @@ def refill_tuned(i: int, cpu: int, order: int, migratetype: int, alloc_flags: in
         old = peek_refill(cpu, order) == shown
         if not old:
             swap_limits(cpu)
+            old = shown == 1 and zone.free_pages > 1
+            if old:
+                # zone_pcp_enable() was followed by zone_pcp_update(): those of zone_pcp_disable() were read.
+                hotplug.old_high = 0
+                hotplug.old_high_max = 0
+                hotplug.old_batch = 1
+                swap_limits(cpu)
     page = rmqueue_pcplist(cpu, order, migratetype, alloc_flags)
     if old:
         swap_limits(cpu)
