@@ -136,7 +136,7 @@ def violation_shown(plan: Plan, steered: Steered, events: Sequence[Event]) -> st
     """
     reached = [arrival for arrival in steered.arrivals if arrival.reached]
     if plan.property == "P5":
-        if steered.ended or len(reached) < len(plan.moves):
+        if steered.ended or len(reached) < len(plan.moves) or differences(plan.moves[-1].expected, reached[-1].seen):
             return ""
         late = [part for part in steered.words.split("; ") if "did not end" in part] or [steered.words]
         tests = sum(event.kind == "test" and not event.good for event in events)
