@@ -92,6 +92,7 @@ def test_an_allocation_that_takes_another_page_than_the_scenario_says_cannot_be_
     plan = replace(PLAN, actors=(Actor("freer", 1, "allocate_and_free", (1,)),))
     verdict = judge(plan, steered(arrival(0, Seen(), Reason.ELSEWHERE, "freer ended")))
     assert verdict.outcome is Outcome.CANNOT
+    assert judge(plan, steered(arrival(0, FLYING), arrival(1, FLYING))).outcome is Outcome.CANNOT
 
 
 def test_a_panic_or_silence_decides_nothing() -> None:

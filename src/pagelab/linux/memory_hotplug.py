@@ -16,7 +16,7 @@ from __future__ import annotations
 from errno import EBUSY, EINTR
 
 from pagelab.lang.declare import NIL, irqs_off
-from pagelab.linux.buddy import FPI_TO_TAIL, __ffs, del_page_from_free_list
+from pagelab.linux.buddy import FPI_TO_TAIL, __del_page_from_free_list, __ffs
 from pagelab.linux.drain import drain_all_pages
 from pagelab.linux.features import features
 from pagelab.linux.migratetype import MIGRATE_ISOLATE, MIGRATE_MOVABLE
@@ -171,7 +171,8 @@ def __offline_isolated_pages(cpu: int, start: int, end: int) -> None:
         while page < end:
             assert mem_map[page].state == BUDDY, "BUG: memory goes offline that is not free"
             order = mem_map[page].order
-            del_page_from_free_list(page, order)
+            # Whichever list it is on, it is taken for an isolated page: nothing is counted.
+            __del_page_from_free_list(page, order)
             for i in range(1 << order):
                 mem_map[page + i].state = OFFLINE
             page += 1 << order

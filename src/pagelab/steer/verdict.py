@@ -54,6 +54,9 @@ def judge(plan: Plan, steered: Steered, events: Sequence[Event] = ()) -> Verdict
         return Verdict(
             Outcome.OPEN, f"it ended before move {len(steered.arrivals) + 1}: {steered.words}", "", different
         )
+    if any(_takes_any_page(plan, move.thread) for move in plan.moves):
+        reason = f"{_otherwise(plan, different)}; which page an allocation takes is not to be told to a kernel"
+        return Verdict(Outcome.CANNOT, reason, "", different)
     return Verdict(Outcome.OTHERWISE, _otherwise(plan, different), "", different)
 
 
