@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from pagelab.errors import GuestFailed
@@ -239,9 +239,7 @@ class _Director:
             if actor.run in WITH_DETOURS:
                 await self._prepare(actor)
         places = [self._place(move.until) for move in self.plan.moves]
-        for move, where in zip(self.plan.moves, places, strict=True):
-            if where is not None and where.stop.at is At.RETURN:
-                self.hold.tracked.setdefault(move.cpu, []).append(where)
+        self._track(places)
         await self._to_gates()
         self.base = await self.memory.snapshot()
         self.initial = self._seen(self.base)
@@ -286,6 +284,19 @@ class _Director:
         frame = (address - self.hold.vmemmap) // self.memory.layout.page
         self.stage.page_frames[actor.parameters[0]] = frame
         return address
+
+    def _track(self, places: Sequence[Place | None]) -> None:
+        """Keep calls in mind that a CPU may be in the middle of when it is to run until they return.
+
+        Not if it has only just entered the caller then: what is called all the time would stop it all the way there.
+        """
+        entered: dict[int, str] = {}
+        for move, where in zip(self.plan.moves, places, strict=True):
+            if where is not None:
+                stop = where.stop
+                if stop.at is At.RETURN and (not stop.caller or entered.get(move.cpu) != stop.caller):
+                    self.hold.tracked.setdefault(move.cpu, []).append(where)
+                entered[move.cpu] = stop.function if stop.at is At.ENTRY else ""
 
     def _place(self, stop: Stop | None) -> Place | None:
         if stop is None:
