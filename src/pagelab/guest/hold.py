@@ -21,6 +21,8 @@ STACK_BYTES = 1 << 14
 #: Seconds between two looks at a CPU that does not come, and how many looks in a row have to see it wait.
 _LOOK = 0.7
 _LOOKS = 3
+#: So many times the patience, if the CPU keeps coming by a breakpoint: 512 pages are freed one after the other.
+_MOVES_ON = 6
 _USER = 1 << 47
 _SIGTRAP = 5
 #: The system call that is sent elsewhere: it does nothing.
@@ -98,7 +100,7 @@ class Hold:
         """Let ``cpus`` run until ``cpu`` comes to the place in that thread; then all stand.
 
         :param place: ``None``: until the thread is done.
-        :param patience: seconds until it is given up.
+        :param patience: seconds until it is given up; longer if it comes by a place of the kind again and again.
         """
         watched = list(self.tracked.get(cpu, ()))
         if place is not None and all(one is not place for one in watched):
@@ -118,7 +120,7 @@ class Hold:
         thread: Thread,
         patience: float,
     ) -> Came:
-        begin = looked = time.monotonic()
+        begin = looked = moved = time.monotonic()
         arrivals = looks = 0
         last: Wait | None = None
         await self._break_at_returns(cpu, place, watched)
@@ -129,6 +131,7 @@ class Hold:
             if stopped is None:
                 stopped = await self.stub.stand()
             if stopped is not None and stopped.signal == _SIGTRAP:
+                moved = now
                 registers = await self.stub.registers(stopped.cpu)
                 self._standing[stopped.cpu] = registers["rip"]
                 await self._detour(stopped.cpu, registers)
@@ -151,8 +154,10 @@ class Hold:
                 and len(cpus) < self.memory.cpus
             ):
                 return Came(False, Reason.NEEDED, await self._words(cpu, wait, cpus))
-            if now - begin > patience:
-                words = f"CPU {cpu} did not come within {patience:.0f} s; {thread.name} is in {await self._inside(cpu)}"
+            if now - moved > patience or now - begin > _MOVES_ON * patience:
+                words = (
+                    f"CPU {cpu} did not come within {now - begin:.0f} s; {thread.name} is in {await self._inside(cpu)}"
+                )
                 if wait is not None:
                     words = await self._words(cpu, wait, cpus)
                 return Came(False, Reason.TIME, words)
