@@ -160,6 +160,9 @@ def test_only_the_plan_boots_nothing(
     guest(dead)
     assert main(["steer", str(race), "--kernel", "5.10", "--plan"]) == 0
     assert "runs to the return of start_isolate_page_range()" in capsys.readouterr().out
+    assert main(["steer", str(race), "--kernel", "5.10", "--plan", "--json"]) == 0
+    (told,) = json.loads(capsys.readouterr().out)
+    assert (told["outcome"], told["times"], told["release"]) == ("planned", 0, None)
 
 
 def test_a_guest_that_fails_is_told_in_a_sentence(

@@ -47,6 +47,8 @@ class Forced:
     @property
     def verdict(self) -> Verdict:
         """That of the runs: reproduced if one of them did, else of the first."""
+        if not self.runs and self.planned.plan is not None:
+            return Verdict(Outcome.PLANNED, "")
         if not self.runs:
             outcome = Outcome.OPEN if self.planned.gave_up else Outcome.CANNOT
             return Verdict(outcome, "; ".join([self.planned.why_not, *self.planned.reasons[:1]]))

@@ -12,11 +12,12 @@ from pagelab.steer.plan import Arrival, Move, PageSeen, Plan, Reason, Seen, Stee
 
 
 class Outcome(Enum):
-    """How it ended.  OPEN: something else came in between, so nothing is known."""
+    """How it ended.  OPEN: something else came in between, so nothing is known.  PLANNED: no guest was booted."""
 
     REPRODUCED = "reproduced"
     OTHERWISE = "not reproduced"
     CANNOT = "cannot be forced"
+    PLANNED = "planned"
     OPEN = "inconclusive"
 
 
