@@ -117,7 +117,8 @@ docs: $(VENV)/docs.stamp
 	@echo build/docs/index.html
 
 # Minutes of our own code, which no release of a dependency changes; `make test` runs them.
-FLOOR_SKIPS := --ignore tests/check/test_mutants.py --ignore tests/linux/test_native.py
+FLOOR_SKIPS := --ignore tests/check/test_mutants.py --ignore tests/check/test_kernel.py --ignore tests/check/test_offlining_ends.py \
+	--ignore tests/linux/test_native.py --ignore tests/linux/test_modern_kernels.py --ignore tests/linux/test_older_kernels.py
 
 # The lower bounds of pyproject.toml, pinned, on the oldest Python; the tests' own tools may be as new as they like.
 floor: pyproject.toml
