@@ -17,9 +17,8 @@ from pagelab.lang.declare import Lock, atomic, attached, i8, irqs_off, local_irq
 from pagelab.lang.stepped import System, Thread
 from pagelab.lang.subset import SubsetError
 from pagelab.linux.designs import DESIGNS
-from pagelab.linux.features import features
-from pagelab.linux.state import machine
 from tests.check.lockstep import walk
+from tests.constants import constants_kept
 
 
 class Shared:
@@ -231,11 +230,8 @@ def test_cpython_takes_and_refuses_the_same_steps(name: str) -> None:
 
 @pytest.fixture
 def constants() -> Iterator[None]:
-    kept = [(one, dict(vars(one))) for one in (machine, features)]
-    yield
-    for one, values in kept:
-        vars(one).clear()
-        vars(one).update(values)
+    with constants_kept():
+        yield
 
 
 def kernel(design: str, memory: str, *more: Thread) -> tuple[System, Callable[[], None]]:

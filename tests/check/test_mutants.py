@@ -17,8 +17,7 @@ from pagelab.check.properties import property_named
 from pagelab.check.search import Search
 from pagelab.lang.declare import attached
 from pagelab.linux import pcp
-from pagelab.linux.features import features
-from pagelab.linux.state import machine
+from tests.constants import constants_kept
 from tools import mutants
 from tools.mutants import DESIGNS, NAMES, Case, Mutant, claims, try_case
 
@@ -51,11 +50,8 @@ CHOICE = [
 
 @pytest.fixture(autouse=True)
 def the_machine_as_it_was() -> Iterator[None]:
-    kept = [(one, dict(vars(one))) for one in (machine, features)]
-    yield
-    for one, values in kept:
-        vars(one).clear()
-        vars(one).update(values)
+    with constants_kept():
+        yield
 
 
 def named(name: str) -> Mutant:

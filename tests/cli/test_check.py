@@ -22,9 +22,8 @@ from pagelab.check.scenario import BUNDLED, scenario_named
 from pagelab.check.table import violations
 from pagelab.errors import BadInput
 from pagelab.linux.designs import DESIGNS
-from pagelab.linux.features import features
-from pagelab.linux.state import machine
 from tests.conftest import Pagelab
+from tests.constants import constants_kept
 
 #: Of each document of ``check --json``: the contract, and what says what a verdict rests on.
 CONTRACT = {
@@ -36,11 +35,8 @@ STEP = {"step", "cpu", "thread", "function", "file", "line", "source", "effect"}
 
 @pytest.fixture
 def constants() -> Iterator[None]:
-    kept = [(one, dict(vars(one))) for one in (machine, features)]
-    yield
-    for one, values in kept:
-        vars(one).clear()
-        vars(one).update(values)
+    with constants_kept():
+        yield
 
 
 def documents(text: str) -> dict[str, dict[str, Any]]:

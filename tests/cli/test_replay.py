@@ -15,11 +15,10 @@ from pagelab.capture import directory
 from pagelab.capture.archive import unpack
 from pagelab.capture.events import Events, Kind
 from pagelab.cli import main as frame
-from pagelab.linux.features import features
-from pagelab.linux.state import machine
 from pagelab.replay import tables
 from pagelab.replay.result import Result
 from pagelab.replay.run import replay_capture
+from tests.constants import constants_kept
 
 CAPTURES = sorted((Path(__file__).parents[2] / "captures").glob("*.tar.zst"))
 BY_KERNEL = {path.name.split("-")[0]: path for path in CAPTURES}
@@ -28,11 +27,8 @@ BY_KERNEL = {path.name.split("-")[0]: path for path in CAPTURES}
 @pytest.fixture(autouse=True)
 def constants() -> Iterator[None]:
     """A replay sets constants of the model; other tests want those that they know."""
-    kept = [(one, dict(vars(one))) for one in (machine, features, tables.capture)]
-    yield
-    for one, values in kept:
-        vars(one).clear()
-        vars(one).update(values)
+    with constants_kept(tables.capture):
+        yield
 
 
 @pytest.fixture

@@ -16,11 +16,10 @@ import pagelab.steer.code
 import pagelab.steer.force
 from pagelab.cli.main import main
 from pagelab.errors import GuestFailed
-from pagelab.linux.features import features
-from pagelab.linux.state import machine
 from pagelab.steer.evidence import Event
 from pagelab.steer.gates import CannotPlay
 from pagelab.steer.plan import Arrival, PageSeen, Plan, Reason, Seen, Steered, Where
+from tests.constants import constants_kept
 from tests.steer.kernels import K5_10
 
 Guest = Callable[[Plan], Steered]
@@ -56,11 +55,8 @@ def dead(plan: Plan) -> Steered:
 
 @pytest.fixture(autouse=True, scope="module")
 def _constants() -> Iterator[None]:
-    kept = [(one, dict(vars(one))) for one in (machine, features)]
-    yield
-    for one, values in kept:
-        vars(one).clear()
-        vars(one).update(values)
+    with constants_kept():
+        yield
 
 
 @pytest.fixture

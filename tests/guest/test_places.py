@@ -40,7 +40,7 @@ def text() -> KernelText:
     btf.function("free_unref_page_commit", [("page", page), ("pfn", word)])
     btf.function("start_isolate_page_range", [("start_pfn", word), ("end_pfn", word)])
     btf.function("free_unref_page", [("list", word)])
-    return KernelText(START, bytes(code), SYMBOLS, {}, btf.data())
+    return KernelText(START, bytes(code), SYMBOLS, "", btf.data())
 
 
 def fits(stop: Stop, registers: dict[str, int], back: int, frame: int | None = None, block: int | None = None) -> bool:

@@ -62,7 +62,7 @@ class Made:
     """A zone of one memory section in which all pages are in use."""
 
     def __init__(self, *, modern: bool = False) -> None:
-        self.layout = Layout(KernelText(0, b"", {}, {}, btf(modern=modern)))
+        self.layout = Layout(KernelText(0, b"", {}, "", btf(modern=modern)))
         self.memmap = bytearray(struct.pack("<40xQ i i 8x", 0, -1, 1) * SECTION_PAGES)
         self.zone = bytearray(FREE_AREA + 11 * FREE_AREA_BYTES)
         self.pcp = bytearray(72)

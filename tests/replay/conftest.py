@@ -7,19 +7,15 @@ from collections.abc import Iterator
 
 import pytest
 
-from pagelab.linux.features import features
-from pagelab.linux.state import machine
 from pagelab.replay import tables
+from tests.constants import constants_kept
 from tests.replay.machines import keep_programs
 
 
 @pytest.fixture(autouse=True)
 def constants() -> Iterator[None]:
-    kept = [(one, dict(vars(one))) for one in (machine, features, tables.capture)]
-    yield
-    for one, values in kept:
-        vars(one).clear()
-        vars(one).update(values)
+    with constants_kept(tables.capture):
+        yield
 
 
 @pytest.fixture(scope="package")

@@ -14,19 +14,15 @@ from pagelab.check.properties import property_named
 from pagelab.check.scenario import scenario_named
 from pagelab.check.verdicts import counterexample, judge
 from pagelab.lang.stepped import Thread
-from pagelab.linux.features import features
-from pagelab.linux.state import machine
 from pagelab.report.case import Case, Title, case_of
+from tests.constants import constants_kept
 
 
 @pytest.fixture(scope="package", autouse=True)
 def constants() -> Iterator[None]:
     """What a design switches on is switched off again."""
-    kept = [(one, dict(vars(one))) for one in (machine, features)]
-    yield
-    for one, values in kept:
-        vars(one).clear()
-        vars(one).update(values)
+    with constants_kept():
+        yield
 
 
 def kernel_case(design: str, scenario: str, name: str) -> tuple[Told, Case]:

@@ -7,14 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from pagelab.linux.features import features
-from pagelab.linux.state import machine
+from tests.constants import constants_kept
 
 
 @pytest.fixture(autouse=True, scope="module")
 def _constants() -> Iterator[None]:
-    kept = [(one, dict(vars(one))) for one in (machine, features)]
-    yield
-    for one, values in kept:
-        vars(one).clear()
-        vars(one).update(values)
+    with constants_kept():
+        yield

@@ -32,6 +32,11 @@ class StubFailed(GuestFailed):
     """The stub is gone, or does not answer, or answers what is no answer."""
 
 
+def signed(number: int) -> int:
+    """A number of 64 bits that is meant with its sign."""
+    return number - (1 << 64) if number >> 63 else number
+
+
 @dataclass(frozen=True, slots=True)
 class Stopped:
     """All CPUs stand: ``cpu`` is the one that caused it; ``signal`` is 5 at a breakpoint, 2 after an interrupt."""

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
 from pagelab.errors import GuestFailed
-from pagelab.guest.gdb import Stub
+from pagelab.guest.gdb import Stub, signed
 from pagelab.guest.kernel_text import Function
 from pagelab.guest.places import ARGUMENTS, Place
 from pagelab.guest.waits import Wait, functions, is_idle, wait_of
@@ -204,8 +204,7 @@ class Hold:
     async def result(self, thread: Thread) -> int:
         """What the thread's last system call returned; -1 if that is not to be seen."""
         words = await self.words_of(thread)
-        number = await self.memory.word(words + 16) if words else -1
-        return number - (1 << 64) if number >> 63 == 1 else number
+        return signed(await self.memory.word(words + 16)) if words else -1
 
     def _forget(self, cpu: int, stack_pointer: int) -> None:
         """Calls that are over."""

@@ -15,7 +15,7 @@ import hashlib
 import re
 import tarfile
 import tempfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from pagelab.cache import appears_whole, cache_directory
@@ -55,14 +55,19 @@ class Function:
 class KernelText:
     """``symbols``: address of each symbol of the text (a name that occurs twice is left out).
 
-    ``data``: of each symbol; a per-CPU variable may have its offset.  ``types``: the kernel's BTF.
+    ``kallsyms``: the file that they are from.  ``types``: the kernel's BTF.
     """
 
     start: int
     code: bytes
     symbols: dict[str, int]
-    data: dict[str, int] = field(default_factory=dict)
+    kallsyms: str = ""
     types: bytes = b""
+
+    @functools.cached_property
+    def data(self) -> dict[str, int]:
+        """The address of each symbol, not of the text alone; a per-CPU variable may have its offset."""
+        return _symbols(self.kallsyms, "A-Za-z")
 
     @functools.cached_property
     def btf(self) -> Btf:
@@ -150,7 +155,7 @@ def _from_cache(final: Path) -> KernelText:
     match = re.search(r"(?m)^([0-9a-f]{16}) \w _stext$", kallsyms)
     start = int(match[1], 16) if match else 0
     symbols = parse_symbols(kallsyms, start, start + len(code))
-    return KernelText(start, code, symbols, _symbols(kallsyms, "A-Za-z"), (final / "btf").read_bytes())
+    return KernelText(start, code, symbols, kallsyms, (final / "btf").read_bytes())
 
 
 def _boot(kernel: Kernel, accelerator: str, busybox: Path, work: Path) -> None:

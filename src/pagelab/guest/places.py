@@ -55,13 +55,17 @@ class Place:
             return True
         if self.text.function_at(return_address) == caller.name.split(".")[0]:
             return True
-        # The caller may have jumped here as the last thing it did: then whoever called it is on the stack.
-        if not any(call.returns < 0 for call in calls(caller, self.address)):
+        if not self._caller_jumps:
             return False
         at = return_address - _CALL - self.text.start
         code = self.text.code[at : at + _CALL]
         target = return_address + int.from_bytes(code[1:], "little", signed=True)
         return code[:1] == b"\xe8" and target == caller.address
+
+    @cached_property
+    def _caller_jumps(self) -> bool:
+        """Whether the caller may jump here as the last thing it does: then whoever called it is on the stack."""
+        return self.caller is not None and any(call.returns < 0 for call in calls(self.caller, self.address))
 
     def _of_page(self, registers: Mapping[str, int], vmemmap: int, page_size: int) -> bool:
         if self.frame is None and self.block is None:

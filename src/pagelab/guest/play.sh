@@ -13,6 +13,7 @@ words() { # of process $1, from address $2 on, $3 words of 8 bytes, as hexadecim
 }
 
 . /etc/record.conf
+room=$PWD # a tmpfs
 cd /sys/devices/system/memory || die "no memory blocks"
 pages=$((0x$(cat block_size_bytes) / 4096))
 if [ "$FRACTION" != 0 ]; then
@@ -82,10 +83,10 @@ start() {
         kill -9 $pid
         attempts=$((attempts + 1))
         [ $attempts -gt 24 ] && die "no pages of place $where for $actor"
-        dd if=/dev/zero of=/work/away.$attempts bs=1M count=16 2> /dev/null
+        dd if=/dev/zero of="$room/away.$attempts" bs=1M count=16 2> /dev/null
         run "$actor" "$what" "$on" $arguments
     done
-    [ $attempts = 0 ] || rm /work/away.*
+    [ $attempts = 0 ] || rm "$room"/away.*
     eval "pid_$(echo "$actor" | tr -c 'a-zA-Z0-9\n' _)=\$pid"
     started="$started $pid"
     say "actor $actor $pid" $frames

@@ -234,10 +234,11 @@ class Machine:
         """
         from qemu.qmp import QMPError
 
+        from pagelab.guest.gdb import signed  # QMP knows no unsigned numbers
+
         assert self._qmp is not None
-        signed = address - (1 << 64) if address >> 63 else address  # QMP knows no unsigned numbers
         try:
-            await self._qmp.execute("memsave", {"val": signed, "size": size, "filename": name, "cpu-index": 0})
+            await self._qmp.execute("memsave", {"val": signed(address), "size": size, "filename": name, "cpu-index": 0})
         except QMPError as error:
             raise GuestFailed(f"QEMU cannot read the guest's memory at {address:#x} ({error})") from error
 

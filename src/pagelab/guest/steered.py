@@ -13,7 +13,7 @@ from pagelab.errors import GuestFailed
 from pagelab.guest import accelerator, initramfs, kernels, qemu, record, tools
 from pagelab.guest.detours import WITH_DETOURS, act, preparation
 from pagelab.guest.facts import table
-from pagelab.guest.gdb import StubFailed
+from pagelab.guest.gdb import StubFailed, signed
 from pagelab.guest.hold import Detour, Hold, Thread
 from pagelab.guest.kernel_text import KernelText, kernel_text
 from pagelab.guest.places import Place, entry, place
@@ -368,7 +368,7 @@ class _Director:
         return Seen(
             pages={page: snapshot.page(frame) for page, frame in sorted(self.stage.page_frames.items())},
             isolated=isolated,
-            nr_isolate_pageblock=_signed(snapshot.nr_isolate_pageblock - base.nr_isolate_pageblock),
+            nr_isolate_pageblock=signed(snapshot.nr_isolate_pageblock) - signed(base.nr_isolate_pageblock),
             isolated_pageblocks=snapshot.isolated_pageblocks - base.isolated_pageblocks,
             free_pages=snapshot.uncounted_pages - base.uncounted_pages,
             pcp_count={cpu: snapshot.pcp_number(cpu, "count") for cpu in snapshot.pcps},
@@ -398,7 +398,3 @@ def _until(move: Move) -> str:
     if move.until is None:
         return "to its end"
     return f"to the {move.until.at.value} of {move.until.function}()"
-
-
-def _signed(number: int) -> int:
-    return number - (1 << 64) if number >> 63 else number

@@ -6,7 +6,6 @@ Only there can a CPU be held: a function that the compiler inlined has no addres
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -64,6 +63,7 @@ class KernelCode:
     def __init__(self, text: KernelText) -> None:
         self.text = text
         self._calls: dict[tuple[str, str], int] = {}
+        self._all_targets: dict[str, dict[int, int]] = {}
 
     def has(self, function: str) -> bool:
         return self.text.function(function) is not None
@@ -89,10 +89,6 @@ class KernelCode:
             function = self.text.function(caller)
             self._all_targets[caller] = {} if function is None else call_targets(function)
         return self._all_targets[caller]
-
-    @cached_property
-    def _all_targets(self) -> dict[str, dict[int, int]]:
-        return {}
 
 
 def kernel_name(function: str, code: Code) -> str:

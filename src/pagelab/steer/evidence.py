@@ -46,6 +46,7 @@ def evidence_of(directory: Path, page_frames: Mapping[int, int] | None = None) -
 def events_of(capture: Capture, page_frames: Mapping[int, int]) -> list[Event]:
     """The same, of a capture that was read."""
     from pagelab.capture.events import Kind
+    from pagelab.linux.migratetype import MIGRATE_CMA, MIGRATE_ISOLATE
 
     wanted = {
         Kind.TEST_PAGES_ISOLATED,
@@ -56,7 +57,8 @@ def events_of(capture: Capture, page_frames: Mapping[int, int]) -> list[Event]:
         Kind.OFFLINE_ISOLATED_PAGES,
         Kind.OFFLINE_PAGES_DONE,
     }
-    isolate = 4 + (capture.config.get("CONFIG_CMA") == "y")  # behind MIGRATE_CMA, where there is that
+    # Without CONFIG_CMA it has the number that MIGRATE_CMA has with it.
+    isolate = MIGRATE_ISOLATE if capture.config.get("CONFIG_CMA") == "y" else MIGRATE_CMA
     pages = {frame: page for page, frame in page_frames.items()}
     events, found = capture.events, []
     for row in range(len(events)):

@@ -250,7 +250,7 @@ class _Planner:
 def _why_not(gave_up: bool) -> str:
     if gave_up:
         return "no schedule that can be forced was found in the time that there is"
-    return "of all schedules that change the CPU only where this kernel enters or leaves a function none comes to it"
+    return "no schedule violates it whose changes of CPU are all where this kernel enters or leaves a function"
 
 
 def _comes_by(system: System, thread: int, gate: Sequence[str]) -> bool:

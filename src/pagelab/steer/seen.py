@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from pagelab.lang.declare import NIL
 from pagelab.linux.features import features
 from pagelab.linux.migratetype import MIGRATE_ISOLATE, MIGRATE_PCPTYPES
 from pagelab.linux.state import (
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
 
     State = npt.NDArray[np.uint8]
 
-_NIL = -1
 _WHERE = {OFFLINE: Where.OFFLINE, ALLOCATED: Where.ALLOCATED, IN_FLIGHT: Where.IN_FLIGHT}
 
 
@@ -98,7 +98,7 @@ class Looker:
                 for _ in range(machine.nr_pages):
                     if at == page:
                         return PageSeen(Where.PCPLIST, pindex % MIGRATE_PCPTYPES, cpu)
-                    if at == _NIL:
+                    if at == NIL:
                         break
                     at = int(following[at])
         return None  # it is being put on a list, or taken off

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pagelab.lang.declare import NIL
 from pagelab.lang.graph import FOLD
+from pagelab.lang.stepped_text import FAULTED
 from pagelab.steer.plan import At, Stop
 from pagelab.steer.seen import pages_of_interest
 
@@ -38,7 +40,6 @@ OF_PAGEBLOCKS = frozenset(
         "set_pageblock_migratetype",
     ]
 )
-NIL = -1
 
 
 def stop_of(system: System, points: Points, scenario: Scenario, held: Held, leg: Leg) -> Stop | None:
@@ -66,7 +67,7 @@ def _arrivals(system: System, points: Points, scenario: Scenario, held: Held, le
         for thread in run.steps:
             if run.last is not None and thread == run.last[0] and system.pc(state, thread) == run.last[1]:
                 before, stood = state.copy(), system.node(state, thread)
-            if system.step(state, thread) >= 16:
+            if system.step(state, thread) >= FAULTED:
                 break
         if run.last is None or stood is None:
             continue

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
+from pagelab.lang.declare import NIL
 from pagelab.steer.evidence import Event
 from pagelab.steer.plan import Arrival, Move, PageSeen, Plan, Reason, Seen, Steered, Where
 
@@ -117,9 +118,6 @@ def _same_place(one: PageSeen, other: PageSeen) -> bool:
         or NIL in (one.migratetype, other.migratetype)
         or (one.migratetype == other.migratetype)
     )
-
-
-NIL = -1
 
 
 def _uncounted(seen: Seen) -> int | None:
