@@ -22,6 +22,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from pagelab.guest.workloads import DEFAULT_PAGES
+
 ROOT = Path(__file__).resolve().parent.parent
 KEPT = ROOT / "build" / "conformance"
 #: What stands below this line of the page is written by this program.
@@ -31,7 +33,9 @@ ZONES = ("movable", "kernel")
 WORKLOADS = ("churn", "files", "fork", "stress-ng")
 CPUS = (1, 2, 4)
 OFFLINE = (0, 3)
-STRESS = ("--package", "stress-ng", "--command", "stress-ng --vm 2 --vm-bytes 96M --vm-ops 20000 --seed {seed}")
+STRESS = ("--package", "stress-ng", "--command", "stress-ng --vm 2 --vm-bytes 96M --vm-ops {operations} --seed {seed}")
+#: What stress-ng does for each page that another workload allocates.
+OPERATIONS = 1 / 6
 #: Workloads during which alloc_contig_range() is called.
 CONTIG = {
     "churn+unplug": ("--workload", "churn", "--virtio-mem", "100M"),
@@ -58,13 +62,13 @@ class Row:
         """Of the file with the score."""
         return f"{self.kernel}-{self.zone}-{self.workload}-{self.cpus}-{self.offline}-{seed}"
 
-    def arguments(self, seed: int) -> list[str]:
+    def arguments(self, seed: int, pages: int) -> list[str]:
         """Of ``pagelab record``."""
         some = ["--kernel", self.kernel, "--zone", self.zone, "--cpus", str(self.cpus), "--seed", str(seed)]
         some += ["--offline", str(self.offline)] if self.offline else []
         if self.workload == "stress-ng":
-            return [*some, *(word.format(seed=seed) for word in STRESS)]
-        return [*some, *CONTIG.get(self.workload, ("--workload", self.workload))]
+            return [*some, *(word.format(seed=seed, operations=round(pages * OPERATIONS)) for word in STRESS)]
+        return [*some, "--pages", str(pages), *CONTIG.get(self.workload, ("--workload", self.workload))]
 
     @property
     def possible(self) -> bool:
@@ -88,11 +92,11 @@ def pagelab(*arguments: str) -> tuple[int, dict[str, Any], str]:
     return done.returncode, document, " ".join(done.stderr.split())[-300:]
 
 
-def score(row: Row, seed: int, keep: Path | None) -> dict[str, Any]:
-    """Record and replay; what came of it."""
+def score(row: Row, seed: int, pages: int, keep: Path | None) -> dict[str, Any]:
+    """Record and replay; what came of it.  The boot is that of an earlier capture with such a guest, if there is one."""
     with tempfile.TemporaryDirectory(prefix="pagelab-conformance-") as work:
         capture = Path(work) / "capture"
-        status, told, words = pagelab("record", *row.arguments(seed), "-o", str(capture))
+        status, told, words = pagelab("record", *row.arguments(seed, pages), "--resume", "-o", str(capture))
         if status:
             return {**asdict(row), "seed": seed, "trouble": f"record: {words}"}
         status, found = judged(row, seed, told["release"], capture)
@@ -121,7 +125,7 @@ def judged(row: Row, seed: int, release: str, capture: Path) -> tuple[int, dict[
     }
 
 
-def scores(rows: Iterable[Row], seeds: Iterable[int], keep: Path | None) -> Iterator[dict[str, Any]]:
+def scores(rows: Iterable[Row], seeds: Iterable[int], pages: int, keep: Path | None) -> Iterator[dict[str, Any]]:
     """All scores, those that are kept first looked up; what could not be judged is tried again."""
     KEPT.mkdir(parents=True, exist_ok=True)
     if keep is not None:
@@ -129,7 +133,7 @@ def scores(rows: Iterable[Row], seeds: Iterable[int], keep: Path | None) -> Iter
     for seed, row in itertools.product(seeds, rows):
         path = KEPT / f"{row.name(seed)}.json"
         if not path.is_file() or json.loads(path.read_text())["trouble"]:
-            found = score(row, seed, keep)
+            found = score(row, seed, pages, keep)
             fresh = path.with_suffix(".new")
             fresh.write_text(json.dumps(found, indent=1))
             fresh.rename(path)
@@ -227,6 +231,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=1, metavar="N", help="captures a row (default 1)")
     parser.add_argument("--first-seed", type=int, default=1, metavar="N", help="the lowest of them (default 1)")
+    parser.add_argument(
+        "--pages", type=int, default=DEFAULT_PAGES, metavar="N", help=f"a capture allocates (default {DEFAULT_PAGES})"
+    )
     for name, values in (("kernel", KERNELS), ("zone", ZONES), ("workload", (*WORKLOADS, *CONTIG))):
         parser.add_argument(f"--{name}", action="append", choices=values, help="only these (default: all)")
     for name, numbers in (("cpus", CPUS), ("offline", OFFLINE)):
@@ -259,7 +266,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         chosen = itertools.chain(kept(wanted) if args.kept else (), recorded(args.captures))
     else:
         seeds = range(args.first_seed, args.first_seed + args.seeds)
-        chosen = itertools.chain(scores(rows, seeds, args.keep))
+        chosen = itertools.chain(scores(rows, seeds, args.pages, args.keep))
     found = []
     for one in chosen:
         found.append(one)

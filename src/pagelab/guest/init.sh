@@ -1,8 +1,9 @@
 #!/bin/busybox sh
 # SPDX-License-Identifier: GPL-2.0-or-later
 # The guest's only process of its own: sets up tracing, brings the hot-added memory online, works it, hands out the files.
-# /etc/record.conf (written by guest/initramfs.py) holds the settings.  Lines "pagelab: ..." on the console tell the
-# host how far it is; data goes out as tar archives, one behind another, on the scratch disk.
+# /etc/record.conf (written by guest/initramfs.py) holds the settings of the guest; those of the run come with it, on the
+# scratch disk, when it is "ready": QEMU may have saved it there, for runs to come.  Lines "pagelab: ..." on the console
+# tell the host how far it is; data goes out as tar archives, one behind another, on the scratch disk.
 
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C
 /bin/busybox --install -s /bin
@@ -77,17 +78,23 @@ done < /etc/probe_filters
 [ -d $T/events/pagelab ] && echo 1 > $T/events/pagelab/enable
 snapshot 00-boot
 
-# ---- memory: the host plugs it when it reads "ready"
+# ---- memory: the host plugs it when it reads "ready", or when it has QEMU go on from there
 cd /sys/devices/system/memory
 before=$(ls -d memory* | wc -l)
 block=$((0x$(cat block_size_bytes)))
 say "ready block $block"
-want=$((before + DIMM_BYTES / block))
-tries=0
-while [ "$(ls -d memory* | wc -l)" -lt $want ]; do
-    tries=$((tries + 1)); [ $tries -gt 1200 ] && fail "hot-added memory did not appear"
-    usleep 25000
-done
+memory_blocks() { # waits until there are $1 of them
+    tries=0
+    until [ "$(ls -d memory* | wc -l)" -ge "$1" ]; do
+        tries=$((tries + 1)); [ $tries -gt 1200 ] && fail "hot-added memory did not appear"
+        usleep 25000
+    done
+}
+memory_blocks $((before + 1))
+# tar by itself would read the disk to its end
+head -c $RUN_BYTES /dev/vda | tar -xf - -C / || fail "the settings of the run cannot be read"
+. /etc/run.conf
+memory_blocks $((before + DIMM_BYTES / block))
 usleep 100000
 blocks=$(for b in memory*; do [ "$(cat $b/state)" = offline ] && echo ${b#memory}; done | sort -n)
 say "online" $blocks

@@ -29,15 +29,13 @@ def build(
     probes: Iterable[Probe],
     sysctls: Mapping[str, str],
     extra: Path | None = None,
-    files: Mapping[str, bytes] | None = None,
     modules: Iterable[str] = (),
 ) -> bytes:
     """The archive, the same bytes for the same arguments.
 
     :param tools: unpacked packages that hold busybox-static.
-    :param settings: shell variables for init.sh.
+    :param settings: shell variables for init.sh; those of a single run are not among them.
     :param extra: unpacked packages (with their dependencies) whose programs the workload's command may call.
-    :param files: more files by their path; they can be executed.
     :param modules: to load besides those that every guest needs.
     :raises MissingTool: busybox or a module is not where it should be.
     """
@@ -52,15 +50,12 @@ def build(
     archive.file("bin/work", work_program(), 0o755)
     if extra is not None:
         add_tree(archive, extra)
-    for path_inside, data in (files or {}).items():
-        archive.file(path_inside, data, 0o755)
     names = []
     for path in modules_in_order(kernel, [*_MODULES, *modules]):
         name = path.name[: path.name.index(".ko")] + ".ko"
         archive.file(f"lib/modules/{name}", module_bytes(path))
         names.append(name)
-    variables = {**settings, "MODULES": " ".join(names)}
-    archive.file("etc/record.conf", "".join(f"{k}={shlex.quote(v)}\n" for k, v in sorted(variables.items())).encode())
+    archive.file("etc/record.conf", shell_variables({**settings, "MODULES": " ".join(names)}))
     archive.file("etc/probes", "".join(f"{probe.definition()}\n" for probe in probes).encode())
     filters = "".join(f"{probe.name} {probe.only_if}\n" for probe in probes if probe.only_if)
     archive.file("etc/probe_filters", filters.encode())
@@ -68,6 +63,11 @@ def build(
     archive.file("etc/passwd", b"root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/sh\n")
     archive.file("etc/group", b"root:x:0:\nnogroup:x:65534:\n")
     return archive.pack()
+
+
+def shell_variables(values: Mapping[str, str]) -> bytes:
+    """A file that a shell reads with ``.``."""
+    return "".join(f"{name}={shlex.quote(value)}\n" for name, value in sorted(values.items())).encode()
 
 
 def busybox(tools: Path) -> Path:

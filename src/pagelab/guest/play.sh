@@ -12,7 +12,7 @@ words() { # of process $1, from address $2 on, $3 words of 8 bytes, as hexadecim
     dd if="/proc/$1/mem" bs=8 skip=$(($2 / 8)) count="$3" 2> /dev/null | od -A n -v -t x8
 }
 
-. /etc/record.conf
+. /etc/run.conf
 room=$PWD # a tmpfs
 cd /sys/devices/system/memory || die "no memory blocks"
 pages=$((0x$(cat block_size_bytes) / 4096))

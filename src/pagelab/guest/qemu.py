@@ -9,6 +9,7 @@ import contextlib
 import ctypes
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -28,6 +29,7 @@ PROGRAM = "qemu-system-x86_64"
 VIRTIO_MEM = "virtio-mem"  # the device's id
 _PR_SET_PDEATHSIG = 1
 _LINES_KEPT = 400
+_LOOK = 0.02
 #: Lines that say the guest's kernel has given up.
 _PANIC = re.compile(r"Kernel panic|BUG: |Oops|Unable to mount root|not syncing")
 
@@ -37,6 +39,7 @@ class Setup:
     """What to boot.  ``disk`` is a raw image or None; memory in MiB; ``gdb``: with a gdb stub (pagelab.guest.gdb).
 
     With ``virtio_mem_mib`` there is a virtio-mem device of that size, which gives the guest nothing at first.
+    ``incoming``: what :meth:`Machine.save` wrote of a guest with the same setup, which goes on from there.
     """
 
     kernel: Path
@@ -50,6 +53,11 @@ class Setup:
     directory: Path
     gdb: bool = False
     virtio_mem_mib: int = 0
+    incoming: Path | None = None
+
+
+class NotResumed(GuestFailed):
+    """What was saved of a guest is of no use to QEMU."""
 
 
 def find_qemu() -> str:
@@ -129,9 +137,13 @@ class Machine:
         from qemu.qmp import QMPClient, QMPError
 
         self._directory = os.open(self.setup.directory, os.O_PATH)
-        with (self.setup.directory / "qemu.err").open("wb") as errors:
+        with contextlib.ExitStack() as files:
+            errors = files.enter_context((self.setup.directory / "qemu.err").open("wb"))
+            saved = None if self.setup.incoming is None else files.enter_context(self.setup.incoming.open("rb"))
             self._process = await asyncio.create_subprocess_exec(
                 *arguments(self.setup),
+                *([] if saved is None else ["-incoming", f"fd:{saved.fileno()}"]),
+                pass_fds=[] if saved is None else [saved.fileno()],
                 cwd=self.setup.directory,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
@@ -147,9 +159,13 @@ class Machine:
                     break
                 with contextlib.suppress(QMPError, OSError):
                     await self._qmp.connect(f"/proc/self/fd/{self._directory}/qmp")
+                    if saved is not None:
+                        await self._resume()
                     self._watch = asyncio.create_task(self._events())
                     return self
                 await asyncio.sleep(0.05)
+            if saved is not None:
+                raise NotResumed(f"QEMU does not go on from {self.setup.incoming}: {self._stderr()}")
             hint = f"try another accelerator, or run {PROGRAM} by hand"
             raise MissingTool(f"QEMU did not start: {self._stderr()}", hint)
         except BaseException:
@@ -176,6 +192,40 @@ class Machine:
             if event["event"] == "BLOCK_IO_ERROR":
                 self._disk_full = True
                 self._kill()
+
+    async def _resume(self) -> None:
+        """Wait until the guest is as it was saved, and let it go on."""
+        assert self._qmp is not None
+        await self._until("query-status", lambda status: status != "inmigrate")
+        await self._qmp.execute("cont")
+
+    async def _until(self, question: str, done: Callable[[str], bool]) -> str:
+        """Ask until the status that is answered will do."""
+        assert self._qmp is not None
+        while True:
+            answer = await self._qmp.execute(question)
+            assert isinstance(answer, dict)
+            if done(answer["status"]):
+                return str(answer["status"])
+            await asyncio.sleep(_LOOK)
+
+    async def save(self, name: str) -> None:
+        """Write the guest's memory and devices to a file in the machine's directory; it goes on after that.
+
+        :raises GuestFailed: QEMU cannot, for want of space for example.
+        """
+        from qemu.qmp import QMPError
+
+        assert self._qmp is not None
+        try:
+            await self._qmp.execute("stop")
+            await self._qmp.execute("migrate-set-parameters", {"max-bandwidth": 0})  # no limit
+            await self._qmp.execute("migrate", {"uri": f"exec:cat > {shlex.quote(name)}"})
+            if await self._until("query-migrate", ("completed", "failed").__contains__) == "failed":
+                raise GuestFailed(f"QEMU cannot save the guest to {self.setup.directory / name}", "free some space")
+            await self._qmp.execute("cont")
+        except QMPError as error:
+            raise GuestFailed(f"QEMU cannot save the guest ({error})") from error
 
     def _kill(self) -> None:
         if self._process is not None and self._process.returncode is None:

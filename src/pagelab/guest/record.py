@@ -5,19 +5,20 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import io
 import re
 import shutil
 import tarfile
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from pagelab.cache import appears_whole
 from pagelab.errors import BadInput, GuestFailed, MissingTool
-from pagelab.guest import accelerator, apt, initramfs, kernels, probes, qemu, room, tools
+from pagelab.guest import accelerator, apt, boots, initramfs, kernels, probes, qemu, room, tools
 from pagelab.guest.facts import Facts, capture_toml, read_facts
 from pagelab.guest.kernel_text import kernel_text
 from pagelab.guest.probes_inside import WITH_PROBES_INSIDE, probes_inside, without_needless
@@ -30,6 +31,7 @@ BLOCK_MIB = 128
 GIGANTIC_MIB = 1024
 SUBBLOCK_MIB = 4  # what virtio-mem plugs and unplugs at once: MAX_ORDER_NR_PAGES in Linux 5.10, later a pageblock
 _SCRATCH_BYTES = 4 << 30  # sparse
+_RUN_BYTES = 1 << 20  # at its start, for what the guest needs for the run
 _NOTICE = 5.0
 CLOCKS = ("counter", "global", "mono", "local", "x86-tsc", "boot")
 
@@ -68,6 +70,7 @@ class Plan:
     command: str = ""
     accelerator: str = "auto"
     timeout: float = 300.0
+    resume: bool = False
     sysctls: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -128,8 +131,8 @@ Said = asyncio.Queue["tuple[str, str] | None"]
 class Conductor:
     """Somebody who leads the guest through its command, over the gdb stub.
 
-    :param files: for the guest, by path.
-    :param variables: of the shell, for the command.
+    :param files: for the guest, by path; they can be executed.
+    :param variables: of the shell, for the command; those of :func:`guest_settings` are taken instead of the plan's.
     :param conduct: called when the command starts.
     """
 
@@ -175,13 +178,20 @@ def command_line(plan: Plan) -> str:
     return " ".join(words)
 
 
-def settings(plan: Plan) -> dict[str, str]:
-    """Variables of init.sh.  With anything meanwhile, the workload runs in quarters, and lasts as long as that."""
-    parts = 4 if plan.offline or plan.gigantic or plan.virtio_mem_mib else 1
+def guest_settings(plan: Plan) -> dict[str, str]:
+    """Variables of init.sh until the guest is ready for its hot-added memory: nothing of a single run."""
     return {
         "CLOCK": plan.clock,
         "BUFFER_KB": str(room.buffer_mib(plan.cpus, plan.pages_traced) * 1024),
         "EVENTS": " ".join(probes.EVENTS),
+        "RUN_BYTES": str(_RUN_BYTES),
+    }
+
+
+def run_settings(plan: Plan) -> dict[str, str]:
+    """Variables of init.sh after that.  With anything meanwhile, the workload runs in quarters, and lasts as long."""
+    parts = 4 if plan.offline or plan.gigantic or plan.virtio_mem_mib else 1
+    return {
         "DIMM_BYTES": str(plan.memory_mib << 20),
         "ONLINE": f"online_{plan.zone}",
         "OFFLINE": str(plan.offline),
@@ -229,20 +239,22 @@ def record(
     steps.enter("accelerator")
     accel = accelerator.choose(plan.accelerator, kernel, initramfs.busybox(tree.root))
     steps.enter("initramfs")
-    variables = settings(plan)
+    machine, run = guest_settings(plan), run_settings(plan)
     sysctls = {**SYSCTLS, **plan.sysctls}
     wanted = _probes(plan, kernel, accel, initramfs.busybox(tree.root)) if plan.with_probes else ()
     files: Mapping[str, bytes] = {}
     if conductor is not None:
         files = conductor.files
-        variables |= conductor.variables
+        machine |= {name: value for name, value in conductor.variables.items() if name in machine}
+        run |= conductor.variables
     modules = ("virtio_mem",) if plan.virtio_mem_mib else ()
-    root = extra.root if extra else None
-    archive = initramfs.build(kernel, tree.root, variables, wanted, sysctls, root, files, modules)
+    archive = initramfs.build(kernel, tree.root, machine, wanted, sysctls, extra.root if extra else None, modules)
     try:
         with tempfile.TemporaryDirectory(prefix="pagelab-") as scratch, appears_whole(output.absolute()) as work:
             directory = Path(scratch)
-            _boot(plan, kernel, archive, accel, directory, steps, conductor)
+            (directory / "initramfs").write_bytes(archive)
+            _write_run(directory / "scratch.img", run, files)
+            _boot(plan, kernel, accel, directory, steps, conductor)
             steps.enter("unpack")
             raw = directory / "raw"
             _unpack(directory / "scratch.img", raw)
@@ -310,19 +322,23 @@ class _Steps:
         self._now = None
 
 
-def _boot(
-    plan: Plan,
-    kernel: kernels.Kernel,
-    archive: bytes,
-    accel: str,
-    directory: Path,
-    steps: _Steps,
-    conductor: Conductor | None,
-) -> None:
-    (directory / "initramfs").write_bytes(archive)
-    disk = directory / "scratch.img"
+def _write_run(disk: Path, settings: Mapping[str, str], files: Mapping[str, bytes]) -> None:
+    """Make the scratch disk, with an archive of what init.sh needs for the run."""
+    content = {**files, "etc/run.conf": initramfs.shell_variables(settings)}
     with disk.open("wb") as file:
+        with tarfile.open(fileobj=file, mode="w") as archive:
+            for name, data in content.items():
+                member = tarfile.TarInfo(name)
+                member.size, member.mode = len(data), 0o755
+                archive.addfile(member, io.BytesIO(data))
+        assert file.tell() <= _RUN_BYTES
         file.truncate(_SCRATCH_BYTES)
+
+
+def _boot(
+    plan: Plan, kernel: kernels.Kernel, accel: str, directory: Path, steps: _Steps, conductor: Conductor | None
+) -> None:
+    """Run the guest, from a kept boot if the plan allows that and there is one."""
     setup = qemu.Setup(
         kernel=kernel.image,
         initramfs=directory / "initramfs",
@@ -331,20 +347,34 @@ def _boot(
         cpus=plan.cpus,
         base_mib=room.base_mib(plan.cpus, plan.pages_traced),
         max_mib=8192,
-        disk=disk,
+        disk=directory / "scratch.img",
         directory=directory,
         gdb=conductor is not None,
         virtio_mem_mib=plan.memory_mib if plan.virtio_mem_mib else 0,
     )
+    kept = boots.place(setup) if plan.resume and accel == "tcg" else None
+    if kept is not None and boots.use(kept):
+        steps.enter(f"resume {plan.kernel}")
+        try:
+            asyncio.run(_drive(replace(setup, incoming=kept), plan, steps, conductor, None))
+        except qemu.NotResumed:
+            kept.unlink(missing_ok=True)  # cut off, or of another QEMU
+        else:
+            return
     steps.enter(f"boot {plan.kernel}")
-    asyncio.run(_drive(setup, plan, steps, conductor))
+    asyncio.run(_drive(setup, plan, steps, conductor, kept))
 
 
-async def _drive(setup: qemu.Setup, plan: Plan, steps: _Steps, conductor: Conductor | None) -> None:
-    """Follow the guest's lines until "done", while the conductor leads it."""
+async def _drive(
+    setup: qemu.Setup, plan: Plan, steps: _Steps, conductor: Conductor | None, to_keep: Path | None
+) -> None:
+    """Follow the guest's lines until "done", while the conductor leads it.
+
+    :param to_keep: where it is saved when it has booted.
+    """
     said: Said = asyncio.Queue()
     async with qemu.Machine(setup) as machine:
-        following = asyncio.ensure_future(_follow(machine, plan, steps, said))
+        following = asyncio.ensure_future(_follow(machine, plan, steps, said, to_keep))
         tasks: list[asyncio.Future[None]] = [following]
         if conductor is not None:
             tasks.append(asyncio.ensure_future(conductor.conduct(machine, said)))
@@ -361,19 +391,26 @@ async def _drive(setup: qemu.Setup, plan: Plan, steps: _Steps, conductor: Conduc
                 task.result()
 
 
-async def _follow(machine: qemu.Machine, plan: Plan, steps: _Steps, said: Said) -> None:
+async def _give_memory(machine: qemu.Machine, plan: Plan) -> None:
+    await (machine.resize if plan.virtio_mem_mib else machine.plug)(plan.memory_mib)
+
+
+async def _follow(machine: qemu.Machine, plan: Plan, steps: _Steps, said: Said, to_keep: Path | None) -> None:
     """Follow the guest's "pagelab:" lines until "done"."""
     finished = failed = ""
+    if machine.setup.incoming is not None:  # it is past its "ready"
+        await _give_memory(machine, plan)
     async for line in machine.lines(plan.timeout):
         match = re.search(r"pagelab: (\w+) ?(.*)", line)
         if match is None:
             continue
         word, rest = match[1], match[2]
         said.put_nowait((word, rest))
-        if word == "ready" and not plan.virtio_mem_mib:
-            await machine.plug(plan.memory_mib)
-        elif word == "ready":
-            await machine.resize(plan.memory_mib)
+        if word == "ready":
+            if to_keep is not None:
+                await machine.save("boot")
+                boots.keep(machine.setup.directory / "boot", to_keep)
+            await _give_memory(machine, plan)
         elif word == "resize":
             await machine.resize(int(rest) >> 10)
         elif word == "failed":

@@ -192,7 +192,7 @@ def _stock(plan: Plan) -> list[Role]:
 
 
 def guest_files(roles: dict[str, Role]) -> dict[str, bytes]:
-    """For the initramfs."""
+    """For the guest, besides what every run has."""
     from importlib import resources
 
     script = resources.files("pagelab.guest").joinpath("play.sh").read_bytes()

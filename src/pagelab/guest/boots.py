@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Guests that have booted, kept as QEMU saved them: a run that goes on from there spares the boot.
+
+The state of such a guest is that before any memory is hot-added, so nothing of a run is in it.  Only emulated guests
+are kept: under KVM a boot takes a second, and the state would need the same CPU.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pagelab.cache import cache_directory
+
+if TYPE_CHECKING:
+    from pagelab.guest.qemu import Setup
+
+#: Of 60 to 300 MB each; those that were not used for the longest time go first.
+MOST = 32
+
+
+def place(setup: Setup) -> Path:
+    """Where a guest with this setup is kept: all that QEMU and the guest's kernel have seen by then makes the name."""
+    from pagelab.guest.qemu import qemu_version
+
+    known = hashlib.sha256()
+    for file in (setup.kernel, setup.initramfs):
+        known.update(hashlib.sha256(file.read_bytes()).digest())
+    facts = (setup.command_line, setup.accelerator, setup.cpus, setup.base_mib, setup.max_mib, setup.gdb)
+    known.update(repr((*facts, setup.virtio_mem_mib, qemu_version())).encode())
+    return cache_directory("boots") / known.hexdigest()[:24]
+
+
+def use(kept: Path) -> bool:
+    """Whether it is there; from now on it counts as used last."""
+    try:
+        os.utime(kept)
+    except OSError:
+        return False
+    return True
+
+
+def keep(saved: Path, kept: Path) -> None:
+    """Move what was saved to its place, whole or not at all; if there is no room for it, it is not kept."""
+    fresh = kept.with_name(f".{kept.name}.{os.getpid()}")
+    try:
+        shutil.move(saved, fresh)
+        fresh.rename(kept)
+    except OSError:
+        fresh.unlink(missing_ok=True)
+        saved.unlink(missing_ok=True)
+        return
+    others = [path for path in kept.parent.iterdir() if not path.name.startswith(".")]
+    for path in sorted(others, key=lambda path: path.stat().st_mtime, reverse=True)[MOST:]:
+        with contextlib.suppress(OSError):  # another run was faster
+            path.unlink()
