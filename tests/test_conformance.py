@@ -3,14 +3,17 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from pagelab.guest.record import Plan
 from tools import conformance
-from tools.conformance import Row, main, percent, ranges, table
+from tools.conformance import CONTIG, CPUS, KERNELS, OFFLINE, WORKLOADS, ZONES, Row, main, percent, ranges, table
 
 ROW = Row("6.1", "movable", "churn", 2, 0)
 
@@ -66,7 +69,14 @@ def test_rows_that_no_kernel_can_have_are_left_out() -> None:
     assert Row("6.1", "kernel", "files+gigantic", 2, 3).possible
     assert not Row("6.1", "movable", "files+gigantic", 2, 0).possible
     assert Row("7.2", "movable", "files+gigantic", 2, 0).possible
-    assert "--virtio-mem" in Row("6.1", "movable", "churn+unplug", 2, 0).arguments(1)
+    assert Row("6.1", "movable", "churn+unplug", 2, 0).plan(1, 3000).virtio_mem_mib == 100
+
+
+def test_every_row_is_a_plan_that_can_be() -> None:
+    for row in itertools.product(KERNELS, ZONES, (*WORKLOADS, *CONTIG), CPUS, OFFLINE):
+        if Row(*row).possible:
+            Row(*row).plan(7, 3000).check()
+    assert "--seed 7" in Row("6.1", "movable", "stress-ng", 2, 0).plan(7, 3000).command
 
 
 def test_a_capture_tells_which_row_it_is(tmp_path: Path) -> None:
@@ -79,24 +89,32 @@ def test_a_capture_tells_which_row_it_is(tmp_path: Path) -> None:
 def test_what_was_scored_is_not_recorded_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    calls: list[tuple[str, ...]] = []
+    calls = tmp_path / "calls"  # a file: another process does the work
 
-    def pagelab(*arguments: str) -> tuple[int, dict[str, Any], str]:
-        calls.append(arguments)
-        if arguments[0] == "record":
-            return 0, {"release": "6.1.0-1"}, ""
+    def called() -> list[str]:
+        return calls.read_text("ascii").splitlines()
+
+    def record(plan: Plan, output: Path) -> SimpleNamespace:
+        with calls.open("a", encoding="ascii") as file:
+            file.write(f"record {plan.seed}\n")
+        return SimpleNamespace(release="6.1.0-1")
+
+    def replay(capture: Path) -> SimpleNamespace:
+        with calls.open("a", encoding="ascii") as file:
+            file.write("replay\n")
         some = {"total": 10, "exact": 10, "unknown": 0}
         document = {"design": "6.1", "events": 70, "unknown_reasons": {}, "fault": None, "events_per_second": 10**7}
-        return 0, document | dict.fromkeys(conformance.SCORES, some), ""
+        return SimpleNamespace(status=0, to_json=lambda: document | dict.fromkeys(conformance.SCORES, some))
 
-    monkeypatch.setattr(conformance, "pagelab", pagelab)
+    monkeypatch.setattr(conformance, "record", record)
+    monkeypatch.setattr(conformance, "replay_capture", replay)
     monkeypatch.setattr(conformance, "KEPT", tmp_path / "kept")
     page = tmp_path / "page.md"
     page.write_text("# Words\n\n" + conformance.MARK + "old\n")
     options = ["--kernel", "6.1", "--zone", "movable", "--workload", "churn", "--cpus", "2", "--offline", "0"]
     for _ in range(2):
         assert main([*options, "--page", str(page)]) == 0
-    assert [call[0] for call in calls] == ["record", "replay"]
+    assert called() == ["record 1", "replay"]
     assert page.read_text().startswith("# Words\n")
     assert "| 6.1 | movable | churn | 2 | 0 | 1 | 1 | 70 | 100.00 % | 0.00 % | 0 | 10 |" in page.read_text()
     assert "old" not in page.read_text()
@@ -104,7 +122,7 @@ def test_what_was_scored_is_not_recorded_again(
         assert main(["--kernel", kernel, "--kept"]) == 0
         assert ("| 6.1 | movable | churn | 2 | 0 | 1 |" in capsys.readouterr().out) == (kernel == "6.1")
     assert main([*options, "--first-seed", "1000"]) == 0
-    assert "--seed 1000" in " ".join(calls[-2])
+    assert called()[-2] == "record 1000"
     assert main(["--kept"]) == 0
     assert "| 6.1 | movable | churn | 2 | 0 | 2 | 1, 1000 | 140 |" in capsys.readouterr().out
     kept = json.loads((tmp_path / "kept" / f"{ROW.name(1)}.json").read_text())

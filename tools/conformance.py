@@ -12,17 +12,20 @@ import argparse
 import itertools
 import json
 import shutil
-import subprocess
 import sys
 import tempfile
 import tomllib
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from pagelab.errors import PagelabError
+from pagelab.guest.record import Plan, record
 from pagelab.guest.workloads import DEFAULT_PAGES
+from pagelab.replay.run import replay_capture
 
 ROOT = Path(__file__).resolve().parent.parent
 KEPT = ROOT / "build" / "conformance"
@@ -33,18 +36,18 @@ ZONES = ("movable", "kernel")
 WORKLOADS = ("churn", "files", "fork", "stress-ng")
 CPUS = (1, 2, 4)
 OFFLINE = (0, 3)
-STRESS = ("--package", "stress-ng", "--command", "stress-ng --vm 2 --vm-bytes 96M --vm-ops {operations} --seed {seed}")
+STRESS = "stress-ng --vm 2 --vm-bytes 96M --vm-ops {operations} --seed {seed}"
 #: What stress-ng does for each page that another workload allocates.
 OPERATIONS = 1 / 6
 #: Workloads during which alloc_contig_range() is called.
-CONTIG = {
-    "churn+unplug": ("--workload", "churn", "--virtio-mem", "100M"),
-    "files+unplug": ("--workload", "files", "--virtio-mem", "100M"),
-    "churn+gigantic": ("--workload", "churn", "--gigantic", "2", "--memory", "2G"),
-    "files+gigantic": ("--workload", "files", "--gigantic", "2", "--memory", "2G"),
+CONTIG: dict[str, dict[str, Any]] = {
+    "churn+unplug": {"workload": "churn", "virtio_mem_mib": 100},
+    "files+unplug": {"workload": "files", "virtio_mem_mib": 100},
+    "churn+gigantic": {"workload": "churn", "gigantic": 2, "memory_mib": 2048},
+    "files+gigantic": {"workload": "files", "gigantic": 2, "memory_mib": 2048},
 }
 SCORES = ("alloc", "refill", "drain", "free", "isolate", "pageset", "fallback")
-#: Seconds after which a guest, or a replay, is given up.
+#: Seconds after which a guest is given up.
 PATIENCE = 900
 
 
@@ -62,13 +65,14 @@ class Row:
         """Of the file with the score."""
         return f"{self.kernel}-{self.zone}-{self.workload}-{self.cpus}-{self.offline}-{seed}"
 
-    def arguments(self, seed: int, pages: int) -> list[str]:
-        """Of ``pagelab record``."""
-        some = ["--kernel", self.kernel, "--zone", self.zone, "--cpus", str(self.cpus), "--seed", str(seed)]
-        some += ["--offline", str(self.offline)] if self.offline else []
+    def plan(self, seed: int, pages: int) -> Plan:
+        """What to record.  A guest goes on from the boot of an earlier one with the same setup."""
+        what: dict[str, Any] = {**CONTIG.get(self.workload, {"workload": self.workload})}
         if self.workload == "stress-ng":
-            return [*some, *(word.format(seed=seed, operations=round(pages * OPERATIONS)) for word in STRESS)]
-        return [*some, "--pages", str(pages), *CONTIG.get(self.workload, ("--workload", self.workload))]
+            command = STRESS.format(seed=seed, operations=round(pages * OPERATIONS))
+            what = {"packages": ("stress-ng",), "command": command}
+        what |= {"kernel": self.kernel, "zone": self.zone, "cpus": self.cpus, "offline": self.offline}
+        return Plan(**what, seed=seed, pages=pages, timeout=PATIENCE, resume=True)
 
     @property
     def possible(self) -> bool:
@@ -78,42 +82,35 @@ class Row:
         return self.zone == "kernel" or self.kernel == "7.2" or not self.workload.endswith("+gigantic")
 
 
-def pagelab(*arguments: str) -> tuple[int, dict[str, Any], str]:
-    """Run it; its exit status, the document it printed, and its last words."""
-    command = [sys.executable, "-m", "pagelab", *arguments, "--json"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
-    except subprocess.TimeoutExpired:
-        return 4, {}, f"nothing after {PATIENCE} s"
-    try:
-        document = json.loads(done.stdout)
-    except json.JSONDecodeError:
-        document = {}
-    return done.returncode, document, " ".join(done.stderr.split())[-300:]
+def one_line(error: PagelabError) -> str:
+    return " ".join(str(error).split())[-300:]
 
 
 def score(row: Row, seed: int, pages: int, keep: Path | None) -> dict[str, Any]:
-    """Record and replay; what came of it.  The boot is that of an earlier capture with such a guest, if there is one."""
+    """Record and replay; what came of it."""
     with tempfile.TemporaryDirectory(prefix="pagelab-conformance-") as work:
         capture = Path(work) / "capture"
-        status, told, words = pagelab("record", *row.arguments(seed, pages), "--resume", "-o", str(capture))
-        if status:
-            return {**asdict(row), "seed": seed, "trouble": f"record: {words}"}
-        status, found = judged(row, seed, told["release"], capture)
-        if keep is not None and status:
+        try:
+            release = record(row.plan(seed, pages), capture).release
+        except PagelabError as error:
+            return {**asdict(row), "seed": seed, "trouble": f"record: {one_line(error)}"}
+        found = judged(row, seed, release, capture)
+        if keep is not None and (found["trouble"] or found["status"]):
             shutil.copytree(capture, keep / row.name(seed), dirs_exist_ok=True)
     return found
 
 
-def judged(row: Row, seed: int, release: str, capture: Path) -> tuple[int, dict[str, Any]]:
-    """Replay; the exit status, and what came of it."""
-    status, replayed, words = pagelab("replay", str(capture))
+def judged(row: Row, seed: int, release: str, capture: Path) -> dict[str, Any]:
+    """Replay; what came of it."""
     found: dict[str, Any] = {**asdict(row), "seed": seed, "release": release}
-    if not replayed:
-        return status, found | {"trouble": f"replay: {words}"}
+    try:
+        result = replay_capture(capture)
+    except PagelabError as error:
+        return found | {"trouble": f"replay: {one_line(error)}"}
+    replayed = result.to_json()
     sums = {name: sum(replayed[one][name] for one in SCORES) for name in ("total", "exact", "unknown")}
-    return status, found | {
-        "status": status,
+    return found | {
+        "status": result.status,
         "design": replayed["design"],
         "events": replayed["events"],
         **sums,
@@ -125,19 +122,32 @@ def judged(row: Row, seed: int, release: str, capture: Path) -> tuple[int, dict[
     }
 
 
-def scores(rows: Iterable[Row], seeds: Iterable[int], pages: int, keep: Path | None) -> Iterator[dict[str, Any]]:
-    """All scores, those that are kept first looked up; what could not be judged is tried again."""
-    KEPT.mkdir(parents=True, exist_ok=True)
-    if keep is not None:
-        keep.mkdir(parents=True, exist_ok=True)
-    for seed, row in itertools.product(seeds, rows):
-        path = KEPT / f"{row.name(seed)}.json"
-        if not path.is_file() or json.loads(path.read_text())["trouble"]:
-            found = score(row, seed, pages, keep)
-            fresh = path.with_suffix(".new")
-            fresh.write_text(json.dumps(found, indent=1))
-            fresh.rename(path)
-        yield json.loads(path.read_text())
+def scored(row: Row, seed: int, pages: int, keep: Path | None) -> dict[str, Any]:
+    """The score that is kept, or a new one; what could not be judged is tried again."""
+    path = KEPT / f"{row.name(seed)}.json"
+    if not path.is_file() or json.loads(path.read_text())["trouble"]:
+        found = score(row, seed, pages, keep)
+        fresh = path.with_suffix(".new")
+        fresh.write_text(json.dumps(found, indent=1))
+        fresh.rename(path)
+    found = json.loads(path.read_text())
+    assert isinstance(found, dict)
+    return found
+
+
+def scores(
+    rows: Iterable[Row], seeds: Iterable[int], pages: int, keep: Path | None, jobs: int
+) -> Iterator[dict[str, Any]]:
+    """All scores, each as soon as it is known."""
+    for directory in (KEPT, *([keep] if keep is not None else [])):
+        directory.mkdir(parents=True, exist_ok=True)
+    pool = ProcessPoolExecutor(jobs)
+    try:
+        waiting = [pool.submit(scored, row, seed, pages, keep) for seed, row in itertools.product(seeds, rows)]
+        for future in as_completed(waiting):
+            yield future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def kept(wanted: Mapping[str, Collection[Any] | None]) -> Iterator[dict[str, Any]]:
@@ -165,7 +175,7 @@ def recorded(directories: Sequence[Path]) -> Iterator[dict[str, Any]]:
     """The scores of captures that were recorded earlier."""
     for capture in sorted(found.parent for directory in directories for found in directory.glob("*/capture.toml")):
         row, seed, release = row_of(capture)
-        yield judged(row, seed, release, capture)[1]
+        yield judged(row, seed, release, capture)
 
 
 def percent(part: int, whole: int) -> str:
@@ -238,6 +248,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.add_argument(f"--{name}", action="append", choices=values, help="only these (default: all)")
     for name, numbers in (("cpus", CPUS), ("offline", OFFLINE)):
         parser.add_argument(f"--{name}", action="append", type=int, help=f"only these (default: {numbers})")
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="guests at the same time (default 1)")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="keep captures that are not exact there")
     parser.add_argument("--kept", action="store_true", help="the scores that are kept, record nothing")
     parser.add_argument(
@@ -266,7 +277,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         chosen = itertools.chain(kept(wanted) if args.kept else (), recorded(args.captures))
     else:
         seeds = range(args.first_seed, args.first_seed + args.seeds)
-        chosen = itertools.chain(scores(rows, seeds, args.pages, args.keep))
+        chosen = itertools.chain(scores(rows, seeds, args.pages, args.keep, args.jobs))
     found = []
     for one in chosen:
         found.append(one)

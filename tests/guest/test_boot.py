@@ -13,6 +13,7 @@ import sys
 import time
 import tomllib
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ import pytest
 
 from pagelab.capture.events import Kind
 from pagelab.capture.trace_dat import read_trace_dat
-from pagelab.guest import kernels, qemu, record, room
+from pagelab.errors import GuestFailed
+from pagelab.guest import boots, kernels, qemu, record, room
 from tests.conftest import Pagelab
 
 pytestmark = [pytest.mark.guest, pytest.mark.timeout(240)]
@@ -33,7 +35,8 @@ def kernel() -> kernels.Kernel:
 
 
 def captured(run: Pagelab, output: Path, *options: str, name: str = "6.1") -> dict[str, Any]:
-    done = run("record", "--kernel", name, "-o", output, "--json", *options, timeout=200)
+    """What ``record`` told; the first of these tests that needs such a guest boots it."""
+    done = run("record", "--kernel", name, "-o", output, "--json", "--resume", *options, timeout=200)
     assert done.returncode == 0, done.stderr
     result: dict[str, Any] = json.loads(done.stdout)
     return result
@@ -101,6 +104,40 @@ def test_capture_holds_what_the_contract_says(run_pagelab: Pagelab, tmp_path: Pa
     texts = [text for _, _, text in trace.marks]
     assert texts[0] == "pagelab: online 32"
     assert texts[-1] == "pagelab: snapshot 99-end done"
+
+
+def starts(plan: record.Plan, output: Path, steps: list[str] | None = None) -> list[str]:
+    """Record; how the guest was started, each try."""
+    told = [] if steps is None else steps
+    record.record(plan, output, lambda name, seconds: told.append(name) if seconds is None and "6.1" in name else None)
+    return told
+
+
+def test_a_kept_boot_serves_another_run(
+    run_pagelab: Pagelab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kernel: kernels.Kernel
+) -> None:
+    """The second run has other settings; a boot that was cut off is thrown away."""
+    kept = tmp_path / "kept"
+    monkeypatch.setattr(boots, "place", lambda setup: kept)
+    base = record.Plan("6.1", pages=3000, memory_mib=256, accelerator="tcg", resume=True)
+    begun = []
+    for number, plan in enumerate((base, replace(base, seed=2, zone="kernel"), base)):
+        if number == 2:
+            os.truncate(kept, kept.stat().st_size // 2)
+        begun.append(starts(plan, tmp_path / str(number)))
+        facts = tomllib.loads((tmp_path / str(number) / "capture.toml").read_text("utf-8"))
+        assert (facts["workload"]["seed"], facts["guest"]["zone"]) == (plan.seed, plan.zone)
+        done = run_pagelab("replay", tmp_path / str(number), "--json")
+        assert done.returncode == 0, done.stdout
+    assert begun == [["boot 6.1"], ["resume 6.1"], ["resume 6.1", "boot 6.1"]]
+
+
+def test_a_kernel_that_does_not_boot_is_booted_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(record, "command_line", lambda plan: "console=ttyS0 quiet panic=-1 rdinit=/none init=/none")
+    steps: list[str] = []
+    with pytest.raises(GuestFailed, match=r"gave up: Kernel panic - not syncing: (Requested init /none|VFS)"):
+        starts(record.Plan("6.1", accelerator="tcg"), tmp_path / "c", steps)
+    assert steps == ["boot 6.1", "boot 6.1 again"]
 
 
 @pytest.mark.parametrize("options", [["--workload", "files", "--cpus", "1"], ["--workload", "fork", "--cpus", "4"]])
@@ -201,7 +238,9 @@ def test_full_trace_buffers_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_command_that_is_not_there(run_pagelab: Pagelab, tmp_path: Path) -> None:
-    done = run_pagelab("record", "--kernel", "6.1", "-o", tmp_path / "c", "--command", "no-such-program --x")
+    done = run_pagelab(
+        "record", "--kernel", "6.1", "-o", tmp_path / "c", "--command", "no-such-program --x", "--resume"
+    )
     assert done.returncode == 2
     assert "no-such-program: not found" in done.stderr
     assert not list(tmp_path.iterdir())
@@ -209,7 +248,7 @@ def test_command_that_is_not_there(run_pagelab: Pagelab, tmp_path: Path) -> None
 
 def test_panic_is_told_with_the_console(run_pagelab: Pagelab, tmp_path: Path, scratch: Path) -> None:
     command = "echo c > /proc/sysrq-trigger"
-    done = run_pagelab("record", "--kernel", "6.1", "-o", tmp_path / "c", "--command", command)
+    done = run_pagelab("record", "--kernel", "6.1", "-o", tmp_path / "c", "--command", command, "--resume")
     assert done.returncode == 3
     assert "Kernel panic - not syncing: sysrq triggered crash" in done.stderr
     assert "Kernel Offset: disabled" in done.stderr
@@ -218,7 +257,7 @@ def test_panic_is_told_with_the_console(run_pagelab: Pagelab, tmp_path: Path, sc
 
 
 def test_hang_is_ended(run_pagelab: Pagelab, tmp_path: Path, scratch: Path) -> None:
-    options = ("--command", "sleep 1000", "--timeout", "20")
+    options = ("--command", "sleep 1000", "--timeout", "20", "--resume")
     done = run_pagelab("record", "--kernel", "6.1", "-o", tmp_path / "c", *options)
     assert done.returncode == 3
     assert "did not end within 20 s" in done.stderr

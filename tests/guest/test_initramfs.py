@@ -11,7 +11,7 @@ from pagelab.errors import BadInput, MissingTool
 from pagelab.guest import initramfs
 from pagelab.guest.cpio import Archive
 from pagelab.guest.probes import PROBES
-from pagelab.guest.record import SYSCTLS, Plan, settings
+from pagelab.guest.record import SYSCTLS, Plan, guest_settings, run_settings
 from tests.guest.test_cpio import entries
 from tests.guest.test_kernels import make_kernel
 
@@ -26,17 +26,22 @@ def make_tools(tmp_path: Path) -> Path:
 
 def test_archive_holds_what_the_guest_needs(tmp_path: Path) -> None:
     kernel, tools = make_kernel(tmp_path / "k", MODULES), make_tools(tmp_path / "t")
-    plan = Plan("6.1", command="echo 'a b' $HOME")
-    archive = initramfs.build(kernel, tools, settings(plan), PROBES, SYSCTLS)
-    assert archive == initramfs.build(kernel, tools, settings(plan), PROBES, SYSCTLS)
+    settings = guest_settings(Plan("6.1"))
+    archive = initramfs.build(kernel, tools, settings, PROBES, SYSCTLS)
+    assert archive == initramfs.build(kernel, tools, settings, PROBES, SYSCTLS)
     found = entries(archive)
     assert {"init", "bin/busybox", "bin/sh", "bin/work", "dev/console", "lib/modules/virtio_blk.ko"} <= set(found)
     conf = found["etc/record.conf"][1].decode()
     assert "MODULES='virtio.ko virtio_pci.ko virtio_blk.ko'" in conf
-    said = subprocess.run(["sh", "-c", conf + 'printf %s "$COMMAND"'], capture_output=True, text=True, check=True)
-    assert said.stdout == plan.command
     assert found["etc/probes"][1].decode().splitlines() == [probe.definition() for probe in PROBES]
     assert found["etc/sysctl.conf"][1].startswith(b"debug.kprobes-optimization 0\n")
+
+
+def test_settings_are_what_a_shell_reads() -> None:
+    plan = Plan("6.1", command="echo 'a b' $HOME")
+    conf = initramfs.shell_variables(run_settings(plan)).decode()
+    said = subprocess.run(["sh", "-c", conf + 'printf %s "$COMMAND"'], capture_output=True, text=True, check=True)
+    assert said.stdout == plan.command
 
 
 def test_packages_come_along_without_their_documentation(tmp_path: Path) -> None:

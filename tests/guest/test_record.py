@@ -64,7 +64,8 @@ def test_sizes_that_are_none(text: str) -> None:
 def test_all_cpus_together_allocate_the_pages() -> None:
     for cpus in (1, 2, 3, 4):
         for offline in (0, 3):
-            settings = record.settings(Plan("6.1", cpus=cpus, offline=offline))
+            plan = Plan("6.1", cpus=cpus, offline=offline)
+            settings = record.guest_settings(plan) | record.run_settings(plan)
             assert int(settings["TARGET"]) * cpus * int(settings["ROUNDS_LEAST"]) >= DEFAULT_PAGES
             assert int(settings["BUFFER_KB"]) * cpus <= room.TRACE_MIB * 1024
 
@@ -72,7 +73,7 @@ def test_all_cpus_together_allocate_the_pages() -> None:
 def test_a_huge_page_that_is_freed_page_by_page_has_room_in_the_trace() -> None:
     plan = Plan("6.1", cpus=2, gigantic=4, memory_mib=2048)
     plan.check()
-    assert int(record.settings(plan)["BUFFER_KB"]) * 2 << 10 >= 4 * (1 << 18) * room.BYTES_PER_PAGE
+    assert int(record.guest_settings(plan)["BUFFER_KB"]) * 2 << 10 >= 4 * (1 << 18) * room.BYTES_PER_PAGE
 
 
 def test_a_long_trace_has_room_below_4_gib() -> None:
@@ -92,6 +93,13 @@ def test_probes_are_named_after_the_kinds() -> None:
     assert probes_for("5.10") == PROBES_5_10
     for probe in (*PROBES, *PROBES_5_10):
         assert probe.definition().startswith("r:" if probe.at_return else "p:")
+
+
+def test_a_kept_boot_is_that_of_the_same_guest() -> None:
+    """What a guest is told before it is ready for its memory does not depend on what it does then."""
+    plan, other = Plan("6.1"), Plan("6.1", seed=7, zone="kernel", offline=2, workload="files", memory_mib=512)
+    assert record.guest_settings(plan) == record.guest_settings(other)
+    assert not set(record.guest_settings(plan)) & set(record.run_settings(plan))
 
 
 def test_output_that_is_in_use_is_refused(tmp_path: Path) -> None:
