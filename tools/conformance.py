@@ -36,9 +36,9 @@ ZONES = ("movable", "kernel")
 WORKLOADS = ("churn", "files", "fork", "stress-ng")
 CPUS = (1, 2, 4)
 OFFLINE = (0, 3)
-STRESS = "stress-ng --vm 2 --vm-bytes 96M --vm-ops {operations} --seed {seed}"
-#: What stress-ng does for each page that another workload allocates.
-OPERATIONS = 1 / 6
+STRESS = "stress-ng --vm 2 --vm-bytes {kib}K --vm-ops {operations} --seed {seed}"
+#: Of stress-ng, for each page that another workload allocates: operations, and memory of each worker.
+OPERATIONS, KIB = 1 / 6, 0.8
 #: Workloads during which alloc_contig_range() is called.
 CONTIG: dict[str, dict[str, Any]] = {
     "churn+unplug": {"workload": "churn", "virtio_mem_mib": 100},
@@ -69,7 +69,7 @@ class Row:
         """What to record.  A guest goes on from the boot of an earlier one with the same setup."""
         what: dict[str, Any] = {**CONTIG.get(self.workload, {"workload": self.workload})}
         if self.workload == "stress-ng":
-            command = STRESS.format(seed=seed, operations=round(pages * OPERATIONS))
+            command = STRESS.format(seed=seed, operations=round(pages * OPERATIONS), kib=round(pages * KIB))
             what = {"packages": ("stress-ng",), "command": command}
         what |= {"kernel": self.kernel, "zone": self.zone, "cpus": self.cpus, "offline": self.offline}
         return Plan(**what, seed=seed, pages=pages, timeout=PATIENCE, resume=True)

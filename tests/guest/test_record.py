@@ -166,7 +166,7 @@ def test_scratch_disk_gives_plain_files_inside_only(tmp_path: Path) -> None:
     link = tarfile.TarInfo("./link")
     link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
     names = [tarfile.TarInfo(name) for name in ("./trace.dat", "../outside", "/facts/stats")]
-    record._unpack(scratch_disk(tmp_path / "disk", *names, link), tmp_path / "raw")
+    record._unpack(scratch_disk(tmp_path / "disk", *names, link), tmp_path / "raw", 1)
     found = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if not path.is_dir()}
     assert found == {"disk", "raw/trace.dat", "raw/facts/stats"}
 
@@ -179,15 +179,24 @@ def test_scratch_disk_can_hold_one_archive_behind_another(tmp_path: Path) -> Non
         with disk.open("ab") as file:
             file.write(member.tobuf() + bytes(-(-size // 512) * 512) + bytes(1024))  # contents of zeros as well
     with disk.open("ab") as file:
+        file.write(bytes(512) + b"swapped out")
         file.truncate(1 << 20)
-    record._unpack(disk, tmp_path)
+    record._unpack(disk, tmp_path, 3)
     assert [(tmp_path / "raw" / str(cpu)).stat().st_size for cpu in range(3)] == [700, 0, 40_000]
 
 
 def test_scratch_disk_without_a_capture_is_told(tmp_path: Path) -> None:
     (tmp_path / "noise").write_bytes(b"\x55" * 4096)
-    with pytest.raises(GuestFailed, match="no archive"):
-        record._unpack(tmp_path / "noise", tmp_path / "b")
+    with pytest.raises(GuestFailed, match=r"does not hold all archives \(invalid header"):
+        record._unpack(tmp_path / "noise", tmp_path / "b", 1)
+    disk = scratch_disk(tmp_path / "disk", tarfile.TarInfo("a"))
+    with pytest.raises(GuestFailed, match="1 of 2 are there"):
+        record._unpack(disk, tmp_path / "b", 2)
+    with disk.open("r+b") as file:
+        file.seek(8192)
+        file.write(b"\x55" * 512)
+    with pytest.raises(GuestFailed, match="at byte 8192 is something else"):
+        record._unpack(disk, tmp_path / "b", 2)
 
 
 @pytest.mark.parametrize(

@@ -261,7 +261,7 @@ def record(
             _boot(plan, kernel, accel, directory, steps, conductor)
             steps.enter("unpack")
             raw = directory / "raw"
-            _unpack(directory / "scratch.img", raw)
+            _unpack(directory / "scratch.img", raw, 1 + plan.cpus)
             facts = read_facts(raw)
             _check_command(plan, facts, raw / "command.txt")
             _lay_out(raw, work, kernel)
@@ -441,14 +441,19 @@ async def _follow(machine: qemu.Machine, plan: Plan, steps: _Steps, said: Said, 
         raise (GuestFailed if booted or not panic else NotBooted)(what, machine.last_words())
 
 
-def _unpack(disk: Path, target: Path) -> None:
-    """Unpack the tar archives that the guest wrote to the scratch disk: plain files only, none outside ``target``.
+def _unpack(disk: Path, target: Path, count: int) -> None:
+    """Unpack as many tar archives as the guest wrote to the scratch disk: plain files only, none outside ``target``.
+
+    What is behind them may be anything: a command can have used the disk.
 
     By hand, because ``extractall(filter=...)`` came with Python 3.11.4 and Debian 12 has 3.11.2.
     """
     try:
         with disk.open("rb") as file:
-            while _at_archive(file):
+            for number in range(count):
+                if not _at_archive(file):
+                    raise tarfile.ReadError(f"{number} of {count} are there")
+                begin = file.tell()
                 with tarfile.open(fileobj=file, mode="r:") as archive:
                     for member in archive:
                         parts = [part for part in member.name.split("/") if part not in ("", ".")]
@@ -459,9 +464,11 @@ def _unpack(disk: Path, target: Path) -> None:
                             with path.open("wb") as copy:
                                 shutil.copyfileobj(content, copy, 1 << 20)
                     end = archive.offset
+                if end == begin:  # tarfile takes bad headers for an end
+                    raise tarfile.ReadError(f"at byte {begin} is something else")
                 file.seek(end)
     except tarfile.TarError as error:
-        raise GuestFailed(f"the guest's scratch disk holds no archive ({error})", "record again") from error
+        raise GuestFailed(f"the guest's scratch disk does not hold all archives ({error})", "record again") from error
 
 
 def _at_archive(file: BinaryIO) -> bool:
