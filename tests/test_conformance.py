@@ -13,7 +13,7 @@ import pytest
 
 from pagelab.guest.record import Plan
 from tools import conformance
-from tools.conformance import CONTIG, CPUS, KERNELS, OFFLINE, WORKLOADS, ZONES, Row, main, percent, ranges, table
+from tools.conformance import CPUS, EVERY_WORKLOAD, KERNELS, OFFLINE, ZONES, Row, main, percent, ranges, table
 
 ROW = Row("6.1", "movable", "churn", 2, 0)
 
@@ -73,10 +73,21 @@ def test_rows_that_no_kernel_can_have_are_left_out() -> None:
 
 
 def test_every_row_is_a_plan_that_can_be() -> None:
-    for row in itertools.product(KERNELS, ZONES, (*WORKLOADS, *CONTIG), CPUS, OFFLINE):
+    for row in itertools.product(KERNELS, ZONES, EVERY_WORKLOAD, CPUS, OFFLINE):
         if Row(*row).possible:
             Row(*row).plan(7, 3000).check()
     assert "--seed 7" in Row("6.1", "movable", "stress-ng", 2, 0).plan(7, 3000).command
+    assert Row("6.1", "movable", "files+unplug", 2, 0).plan(7, 3000).workload == "files"
+
+
+@pytest.mark.parametrize("workload", ["stress-ng", "stress-ng+swap", "stress-ng+thp", "churn"])
+def test_a_row_is_found_again_in_its_capture(tmp_path: Path, workload: str) -> None:
+    row = Row("6.1", "movable", workload, 2, 0)
+    plan = row.plan(4, 3000)
+    text = f'[workload]\nname = "{plan.workload}"\ncommand = "{plan.command}"\nseed = 4\n[kernel]\nname = "6.1"\n'
+    text += f'release = "6.1.0-1"\n[guest]\nzone = "movable"\ncpus = 2\ntransparent_hugepage = "{plan.thp}"\n'
+    (tmp_path / "capture.toml").write_text(text)
+    assert conformance.row_of(tmp_path) == (row, 4, "6.1.0-1")
 
 
 def test_a_capture_tells_which_row_it_is(tmp_path: Path) -> None:

@@ -39,13 +39,23 @@ OFFLINE = (0, 3)
 STRESS = "stress-ng --vm 2 --vm-bytes {kib}K --vm-ops {operations} --seed {seed}"
 #: Of stress-ng, for each page that another workload allocates: operations, and memory of each worker.
 OPERATIONS, KIB = 1 / 6, 0.8
-#: Workloads during which alloc_contig_range() is called.
-CONTIG: dict[str, dict[str, Any]] = {
-    "churn+unplug": {"workload": "churn", "virtio_mem_mib": 100},
-    "files+unplug": {"workload": "files", "virtio_mem_mib": 100},
-    "churn+gigantic": {"workload": "churn", "gigantic": 2, "memory_mib": 2048},
-    "files+gigantic": {"workload": "files", "gigantic": 2, "memory_mib": 2048},
+#: More than there is, so that pages are swapped out (to the scratch disk), by kswapd and by those who want memory.
+SWAP = (
+    "mkswap /dev/vda > /dev/null && swapon /dev/vda && echo 60 > /proc/sys/vm/swappiness &&"
+    " stress-ng --vm 2 --vm-bytes 380M --vm-ops 400 --seed {seed}; swapoff /dev/vda"
+)
+#: Workloads that are not built in, or during which something else goes on; ``unplug`` and ``gigantic`` call
+#: alloc_contig_range().
+OTHERS: dict[str, dict[str, Any]] = {
+    "stress-ng": {"command": STRESS},
+    "stress-ng+thp": {"command": STRESS, "thp": "always"},
+    "stress-ng+swap": {"command": SWAP, "memory_mib": 256},
+    "churn+unplug": {"virtio_mem_mib": 100},
+    "files+unplug": {"virtio_mem_mib": 100},
+    "churn+gigantic": {"gigantic": 2, "memory_mib": 2048},
+    "files+gigantic": {"gigantic": 2, "memory_mib": 2048},
 }
+EVERY_WORKLOAD = tuple(dict.fromkeys((*WORKLOADS, *OTHERS)))
 SCORES = ("alloc", "refill", "drain", "free", "isolate", "pageset", "fallback")
 #: Seconds after which a guest is given up.
 PATIENCE = 900
@@ -67,17 +77,20 @@ class Row:
 
     def plan(self, seed: int, pages: int) -> Plan:
         """What to record.  A guest goes on from the boot of an earlier one with the same setup."""
-        what: dict[str, Any] = {**CONTIG.get(self.workload, {"workload": self.workload})}
-        if self.workload == "stress-ng":
-            command = STRESS.format(seed=seed, operations=round(pages * OPERATIONS), kib=round(pages * KIB))
-            what = {"packages": ("stress-ng",), "command": command}
+        what: dict[str, Any] = {**OTHERS.get(self.workload, {})}
+        program, _, _ = self.workload.partition("+")
+        if program == "stress-ng":
+            sizes = {"operations": round(pages * OPERATIONS), "kib": round(pages * KIB)}
+            what |= {"packages": (program,), "command": what["command"].format(seed=seed, **sizes)}
+        else:
+            what["workload"] = program
         what |= {"kernel": self.kernel, "zone": self.zone, "cpus": self.cpus, "offline": self.offline}
         return Plan(**what, seed=seed, pages=pages, timeout=PATIENCE, resume=True)
 
     @property
     def possible(self) -> bool:
-        """Unplugging does not go with offlining, nor huge pages of 1 GiB with a movable zone before 7.2."""
-        if self.workload.endswith("+unplug"):
+        """Two cannot shrink the memory; huge pages of 1 GiB do not go with a movable zone before 7.2."""
+        if self.workload.endswith(("+unplug", "+swap")):
             return not self.offline
         return self.zone == "kernel" or self.kernel == "7.2" or not self.workload.endswith("+gigantic")
 
@@ -163,6 +176,10 @@ def row_of(capture: Path) -> tuple[Row, int, str]:
     facts = tomllib.loads((capture / "capture.toml").read_text("utf-8"))
     work = facts["workload"]
     workload = work["command"].split()[0] if work.get("command") else work["name"]
+    if workload == "mkswap":
+        workload = "stress-ng+swap"
+    elif facts["guest"].get("transparent_hugepage", "never") != "never":
+        workload += "+thp"
     if facts.get("contig"):
         workload += "+unplug" if facts["contig"][0]["of"] == "virtio_mem" else "+gigantic"
     kernel, guest = facts["kernel"], facts["guest"]
@@ -244,7 +261,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--pages", type=int, default=DEFAULT_PAGES, metavar="N", help=f"a capture allocates (default {DEFAULT_PAGES})"
     )
-    for name, values in (("kernel", KERNELS), ("zone", ZONES), ("workload", (*WORKLOADS, *CONTIG))):
+    for name, values in (("kernel", KERNELS), ("zone", ZONES), ("workload", EVERY_WORKLOAD)):
         parser.add_argument(f"--{name}", action="append", choices=values, help="only these (default: all)")
     for name, numbers in (("cpus", CPUS), ("offline", OFFLINE)):
         parser.add_argument(f"--{name}", action="append", type=int, help=f"only these (default: {numbers})")
@@ -266,7 +283,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         for each in itertools.product(
             args.kernel or KERNELS,
             args.zone or ZONES,
-            args.workload or (*WORKLOADS, *CONTIG),
+            args.workload or EVERY_WORKLOAD,
             args.cpus or CPUS,
             OFFLINE if args.offline is None else args.offline,
         )
