@@ -12,7 +12,7 @@ from pagelab.capture.events import Kind
 from pagelab.lang.declare import NIL
 from pagelab.linux.alloc_flags import ALLOC_NOFRAGMENT
 from pagelab.linux.features import features
-from pagelab.linux.migratetype import MIGRATE_ISOLATE, MIGRATE_MOVABLE
+from pagelab.linux.migratetype import MIGRATE_HIGHATOMIC, MIGRATE_ISOLATE, MIGRATE_MOVABLE
 from pagelab.linux.state import ALLOCATED, get_pageblock_migratetype, machine, mem_map, set_pageblock_migratetype
 from pagelab.replay.expect import expect
 from pagelab.replay.tables import cpu_replay, event, hotplug, verdict
@@ -36,8 +36,14 @@ def taken_over_by(i: int) -> int:
     """The mm_page_alloc_extfrag that event ``i`` is or leads to; NIL if free pages move for another reason."""
     if event[i].kind == Kind.MM_PAGE_ALLOC_EXTFRAG:
         return i
+    if get_pageblock_migratetype(event[i].page) == MIGRATE_HIGHATOMIC:
+        return NIL
     following = event[i].next
     if following != NIL and event[following].kind == Kind.MOVE_FREEPAGES_BLOCK_DONE:
+        following = event[following].next
+    # Since Linux kernel commit e0932b6c1f94 ("mm: page_alloc: consolidate free page accounting") (in v6.10)
+    took_first = features.list_helpers_account  # the page of a pageblock that was claimed is taken before that is told
+    if took_first and following != NIL and event[following].kind == Kind.MM_PAGE_ALLOC_ZONE_LOCKED:
         following = event[following].next
     if following != NIL and event[following].kind == Kind.MM_PAGE_ALLOC_EXTFRAG:
         return following

@@ -34,6 +34,11 @@ UNKNOWN = {
         "kswapd sets ZONE_RECLAIM_ACTIVE and clears it again without an event",
         "a probe on free_pcppages_bulk(): how many pages were given back tells which bound was used",
     ),
+    tables.REASON_HIGH: Rule(
+        "pcp->high follows the load since v6.7; how many pages are moved is judged where it is known",
+        "flags that no event shows let it fall in reclaim, a refill that finds nothing lets it rise",
+        "a probe in nr_pcp_high() and nr_pcp_alloc(), which are inlined, or a watchpoint on pcp->high",
+    ),
     tables.REASON_UNMODELLED: Rule(
         "what no design models ends the judgement, it is not guessed",
         "",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from pagelab.capture.events import CONTEXT_SOFTIRQ, Kind
 from pagelab.lang.declare import NIL, trylock, unlock
-from pagelab.linux.alloc_flags import ALLOC_HIGHATOMIC
+from pagelab.linux.alloc_flags import ALLOC_HIGHATOMIC, ALLOC_NOFRAGMENT
 from pagelab.linux.buddy import FPI_NONE
 from pagelab.linux.drain import drain_pages_zone_once
 from pagelab.linux.features import features
@@ -59,6 +59,7 @@ from pagelab.replay.context import after_zone_lock, context_of, next_in_context
 from pagelab.replay.contig_steps import join_taken, step_contig
 from pagelab.replay.expect import believe, check_expected, count_exact, count_unknown, diverge, doubt, give_up, waits
 from pagelab.replay.fallback_steps import alloc_flags_of_hold, is_isolation, taken_over_by
+from pagelab.replay.high_in_doubt import look_for_silent_refill
 from pagelab.replay.hotplug_steps import step_hotplug, step_online_free
 from pagelab.replay.irqs_off_steps import (
     batch_as_read,
@@ -164,7 +165,10 @@ def step(i: int) -> None:
             check_expected(i)
         cpu_replay[cpu].draining = NIL
     if event[i].page == NIL and kind in (Kind.MM_PAGE_ALLOC, Kind.MM_PAGE_FREE, Kind.MM_PAGE_FREE_BATCHED):
-        return  # of another zone: it only tells that the CPU has gone on
+        # Of another zone: it tells that the CPU has gone on, and perhaps that it found nothing in this one.
+        if kind == Kind.MM_PAGE_ALLOC and features.high_auto_tuning:
+            look_for_silent_refill(cpu, event[i].order, event[i].migratetype)
+        return
     if kind == Kind.MM_PAGE_ALLOC:
         step_alloc(i, cpu)
     elif kind == Kind.MM_PAGE_FREE:
@@ -304,6 +308,8 @@ def refill(i: int, cpu: int, order: int, migratetype: int, asked: int) -> None:
         flags = alloc_flags_of_hold(i, asked)
         in_bulk = cpu_replay[cpu].hold_bulk != NIL
         if features.high_auto_tuning:
+            if flags & ALLOC_NOFRAGMENT == 0 and not machine.zone_movable:
+                look_for_silent_refill(cpu, order, migratetype)  # it tried that without fragmenting memory before
             page = refill_tuned(i, cpu, order, migratetype, flags)
         else:
             batch = pcp[cpu].batch

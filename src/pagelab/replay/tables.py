@@ -68,6 +68,7 @@ REASON_NONE = 0
 REASON_LOST = 1
 REASON_DIVERGED = 2
 REASON_RECLAIM = 3
+REASON_HIGH = 4
 REASON_UNMODELLED = 5
 REASON_DRAIN = 6
 REASON_START = 7
@@ -147,6 +148,8 @@ class CpuReplay:
     give_back_batch: i32 = 1
     give_back_pid: i32 = 0
     give_back_context: i8 = 0
+    give_back_decays: bool = False  # because pcp->high decays, not because of a page that was freed
+    give_back_doubt: bool = False  # how many is what the trace shows: the model would allow other numbers, too
     in_batches: bool = False  # each batch in a hold of its own
     late_first: i32 = 0  # number of the oldest in late[cpu]
     late_end: i32 = 0  # number after that of the newest
@@ -180,6 +183,8 @@ class LeftOver:
     pages: i32 = 0  # base pages; 0: an empty slot
     start: i8 = 0  # the pcplist to begin with
     batch: i32 = 1
+    decays: bool = False
+    doubt: bool = False
     pid: i32 = 0
     context: i8 = 0
 
@@ -231,6 +236,24 @@ class Verdict:
     boosted: bool = False  # whether a fallback may have boosted the watermarks
     compacted: bool = False  # whether compaction was at work: then free lists may have been put in another order
     kswapd: bool = False  # whether kswapd is awake: then it may have lowered the limit of the pcplists
+    maybe_below: bool = False  # whether ZONE_BELOW_HIGH may be set
+
+
+class HighDoubt:
+    """What pcp->high and alloc_factor of a CPU can be, where the trace does not tell."""
+
+    low: i32 = NIL  # of pcp->high; NIL: there is no doubt
+    top: i32 = 0
+    factor_top: i8 = 0  # of alloc_factor; the model has the lowest
+    fits: i32 = 0  # a pcp->high that explains what the kernel does now,
+    factor: i8 = 0  # with this alloc_factor
+    flags: i8 = 0  # and these flags of the zone
+    factor_after: i8 = 0  # what alloc_factor would be after it
+    new_low: i32 = NIL  # what they can be after that
+    new_top: i32 = 0
+    new_factor_low: i8 = 0
+    new_factor_top: i8 = 0
+    agreed: bool = True  # whether all of them explain it
 
 
 class Hotplug:
@@ -273,6 +296,7 @@ bulk = table("bulk", Bulk, lambda: capture.pending_size)
 last_free = table("last_free", LastFree, lambda: machine.nr_pages)
 score = table("score", Score, lambda: SCORES)
 reason = table("reason", Reason, lambda: REASONS)
+high_doubt = table("high_doubt", HighDoubt, lambda: machine.nr_cpus)
 verdict = record("verdict", Verdict)
 hotplug = record("hotplug", Hotplug)
 contig = table("contig", Contig, lambda: capture.pending_size)

@@ -20,10 +20,26 @@ from pagelab.linux.pcp import (
     put_on_pcplist,
     rmqueue_pcplist,
 )
-from pagelab.linux.pcp_high import clear_below_high, nr_pcp_alloc
+from pagelab.linux.pcp_high import clear_below_high
 from pagelab.linux.state import BUDDY, IN_FLIGHT, TAIL, machine, mem_map, pcp, pcp_auto, zone
-from pagelab.replay.context import after_zone_lock, context_of, next_in_context
+from pagelab.replay.context import after_zone_lock, context_of, next_by_task, next_in_context
 from pagelab.replay.expect import believe, count_exact, diverge, give_up
+from pagelab.replay.high_in_doubt import (
+    FITS_ALL,
+    FITS_NOT,
+    ask_for_most,
+    clear_maybe_below,
+    count_undecided,
+    decay_in_doubt,
+    is_in_doubt,
+    look_at_watermark,
+    narrow,
+    refill_finds_nothing,
+    settle,
+    widen,
+    would_give_back,
+    would_take,
+)
 from pagelab.replay.tables import (
     HOLD_GIVE_BACK,
     HOLD_NONE,
@@ -33,6 +49,7 @@ from pagelab.replay.tables import (
     capture,
     cpu_replay,
     event,
+    high_doubt,
     hotplug,
     left_over,
     verdict,
@@ -62,22 +79,16 @@ def swap_limits(cpu: int) -> None:
 def peek_refill(cpu: int, order: int) -> int:
     """How many pages a refill would take now."""
     high = pcp[cpu].high
-    alloc_factor = pcp_auto[cpu].alloc_factor
-    pages = nr_pcp_alloc(cpu, order)
+    pages = would_take(cpu, order)
     pcp[cpu].high = high
-    pcp_auto[cpu].alloc_factor = alloc_factor
     return pages
 
 
 def peek_give_back(cpu: int, order: int) -> int:
     """How many base pages a free of a page that is on the pcplist already would give back now."""
     high = pcp[cpu].high
-    free_count = pcp_auto[cpu].free_count
-    repeated = pcp_auto[cpu].prev_free_high_order
-    pages = nr_to_give_back(cpu, order)
+    pages = would_give_back(cpu, order)
     pcp[cpu].high = high
-    pcp_auto[cpu].free_count = free_count
-    pcp_auto[cpu].prev_free_high_order = repeated
     return pages
 
 
@@ -117,7 +128,18 @@ def is_refill(i: int, cpu: int, order: int) -> bool:
 
 def refill_tuned(i: int, cpu: int, order: int, migratetype: int, alloc_flags: int) -> int:
     """A pcplist is empty: fill it and take the first page."""
+    look_at_watermark()
     shown = pages_shown(i)
+    if is_in_doubt(cpu):
+        fits = narrow(cpu, order, True, shown, shown)
+        if fits == FITS_NOT:
+            ask_for_most(cpu)
+        page = rmqueue_pcplist(cpu, order, migratetype, alloc_flags)
+        if fits == FITS_NOT or refill_finds_nothing(order, migratetype):
+            widen(cpu)  # it may have asked for more than there was
+        else:
+            settle(cpu, True)
+        return page
     old = False
     if peek_refill(cpu, order) != shown:
         swap_limits(cpu)
@@ -154,20 +176,27 @@ def join_prepared(page: int, order: int) -> None:
 
 def commit_tuned(i: int, cpu: int, page: int, order: int, migratetype: int) -> None:
     """A page is put on a pcplist; whether others are given back shows in the next event of its task."""
+    look_at_watermark()
     join_prepared(page, order)
     put_on_pcplist(cpu, page, order_to_pindex(migratetype, order), order)
+    high_doubt[cpu].factor_top >>= 1  # as alloc_factor
     following = next_in_context(i, context_of(i))
     same_task = following != NIL and event[following].pid == event[i].pid
     followed = same_task and event[following].kind == Kind.FREE_PCPPAGES_BULK
     # Scheduled away between two batches, and on its return it freed what the task before it had left behind
     # (finish_task_switch()): then it goes on with its batches.
     nested = followed and peek_give_back(cpu, order) == 0 and goes_on(i, cpu)
+    nested = nested and pages_given_back(following) <= cpu_replay[cpu].give_back
     if followed and not nested:
         cpu_replay[cpu].hold_order = order
         cpu_replay[cpu].hold_migratetype = migratetype
         set_aside(i, cpu)
         cpu_replay[cpu].give_back = NIL
         hold_for_zone(i, cpu)
+        return
+    if is_in_doubt(cpu) and narrow(cpu, order, False, 0, 0) != FITS_NOT:
+        nr_to_give_back(cpu, order)
+        settle(cpu, False)
         return
     if peek_give_back(cpu, order) != 0:
         # It read other limits.
@@ -200,7 +229,9 @@ def bulk_tuned(i: int, cpu: int) -> None:
         give_up(REASON_UNMODELLED)
         return
     chunk = chunk_of(cpu)
-    if chunk == event[i].arg:
+    if chunk == event[i].arg and cpu_replay[cpu].give_back_doubt:
+        count_undecided()
+    elif chunk == event[i].arg:
         count_exact(SCORE_PAGESET)
     else:
         diverge(i, SCORE_PAGESET, Kind.FREE_PCPPAGES_BULK, NIL, NIL, NIL, chunk)
@@ -222,9 +253,13 @@ def set_aside(i: int, cpu: int) -> None:
         left_over[cpu, free].pages = cpu_replay[cpu].give_back
         left_over[cpu, free].start = cpu_replay[cpu].give_back_from
         left_over[cpu, free].batch = cpu_replay[cpu].give_back_batch
+        left_over[cpu, free].decays = cpu_replay[cpu].give_back_decays
+        left_over[cpu, free].doubt = cpu_replay[cpu].give_back_doubt
         left_over[cpu, free].pid = owner
         left_over[cpu, free].context = owner_context
     cpu_replay[cpu].give_back = 0
+    cpu_replay[cpu].give_back_decays = False
+    cpu_replay[cpu].give_back_doubt = False
     cpu_replay[cpu].give_back_pid = pid
     cpu_replay[cpu].give_back_context = context
 
@@ -240,10 +275,14 @@ def goes_on(i: int, cpu: int) -> bool:
         if pages > 0 and left_over[cpu, k].pid == pid and left_over[cpu, k].context == context:
             start = left_over[cpu, k].start
             batch = left_over[cpu, k].batch
+            decays = left_over[cpu, k].decays
+            in_doubt = left_over[cpu, k].doubt
             set_aside(i, cpu)
             cpu_replay[cpu].give_back = pages
             cpu_replay[cpu].give_back_from = start
             cpu_replay[cpu].give_back_batch = batch
+            cpu_replay[cpu].give_back_decays = decays
+            cpu_replay[cpu].give_back_doubt = in_doubt
             cpu_replay[cpu].in_batches = True
             return True
     return False
@@ -267,6 +306,19 @@ def decide(i: int, cpu: int) -> None:
     cpu_replay[cpu].give_back_from = order_to_pindex(cpu_replay[cpu].hold_migratetype, order)
     cpu_replay[cpu].give_back_batch = pcp[cpu].batch
     cpu_replay[cpu].in_batches = features.free_in_batches
+    if is_in_doubt(cpu):
+        shown = pages_given_back(i)
+        fits = narrow(cpu, order, False, shown, shown)
+        if fits == FITS_NOT and features.free_in_batches:
+            # The task was scheduled away between two batches, or it gave up because somebody else had pcp->lock.
+            fits = narrow(cpu, order, False, shown, pcp[cpu].count)
+        cpu_replay[cpu].give_back = nr_to_give_back(cpu, order)
+        cpu_replay[cpu].give_back_doubt = fits != FITS_ALL
+        if fits == FITS_NOT:
+            widen(cpu)
+        else:
+            settle(cpu, False)
+        return
     old = False
     if first_chunk(cpu, order) != event[i].arg:
         swap_limits(cpu)
@@ -278,6 +330,16 @@ def decide(i: int, cpu: int) -> None:
     cpu_replay[cpu].give_back = nr_to_give_back(cpu, order)
     if old:
         swap_limits(cpu)
+
+
+def pages_given_back(i: int) -> int:
+    """How many base pages a task gives back, from the free_pcppages_bulk() of event ``i`` on."""
+    pages = 0
+    while i != NIL and event[i].kind in (Kind.FREE_PCPPAGES_BULK, Kind.MM_PAGE_PCPU_DRAIN):
+        if event[i].kind == Kind.FREE_PCPPAGES_BULK:
+            pages += event[i].arg
+        i = next_by_task(i)
+    return pages
 
 
 def first_chunk(cpu: int, order: int) -> int:
@@ -305,14 +367,19 @@ def give_back_held(cpu: int) -> None:
     free_pcppages_bulk(cpu, cpu, chunk, cpu_replay[cpu].give_back_from)
     if cpu_replay[cpu].give_back == 0:
         cpu_replay[cpu].in_batches = False
-        clear_below_high()
+        if not cpu_replay[cpu].give_back_decays:
+            clear_below_high()
+            clear_maybe_below()
 
 
 def begin_decay(i: int, cpu: int) -> None:
     """The vmstat worker lets pcp->high fall."""
     set_aside(i, cpu)
-    too_many = decay_high(cpu)
-    cpu_replay[cpu].give_back = max(too_many, 0)
+    cpu_replay[cpu].give_back_decays = True
+    if is_in_doubt(cpu):
+        cpu_replay[cpu].give_back = decay_in_doubt(cpu, pages_given_back(next_by_task(i)))
+    else:
+        cpu_replay[cpu].give_back = max(decay_high(cpu), 0)
     cpu_replay[cpu].give_back_from = 0
     cpu_replay[cpu].give_back_batch = pcp[cpu].batch
     cpu_replay[cpu].in_batches = True
