@@ -12,7 +12,7 @@ from pagelab.lang.declare import NIL, attached, table_of
 from pagelab.linux.designs import design_named
 from pagelab.linux.migratetype import MIGRATE_MOVABLE
 from pagelab.linux.pcp import order_to_pindex, put_on_pcplist
-from pagelab.linux.state import IN_FLIGHT, ON_PCPLIST, TAIL, mem_map, pcp, pcp_auto
+from pagelab.linux.state import IN_FLIGHT, ON_PCPLIST, TAIL, mem_map, pcp, pcp_auto, zone
 from pagelab.replay import steps, tables, tuned_steps
 from pagelab.replay.run import PROBES
 from tests.linux.lab import configured, free_pages, zone_of
@@ -20,9 +20,11 @@ from tests.linux.lab import configured, free_pages, zone_of
 
 @pytest.fixture(autouse=True)
 def fresh() -> Iterator[None]:
-    with zone_of(nr_pages=64), configured(tables.capture, nr_events=3):
+    with zone_of(nr_pages=64), configured(tables.capture, nr_events=3, stat_threshold=0):
         for one in (tables.cpu_replay, tables.left_over, tables.score, tables.verdict, tables.expected, tables.hotplug):
             table_of(one).reset()
+        table_of(tables.high_doubt).reset()
+        zone.free_pages = 1000  # far above the watermark
         yield
 
 

@@ -17,15 +17,13 @@ from pagelab.linux.migratetype import MIGRATE_PCPTYPES
 from pagelab.linux.pcp import nr_to_give_back, order_to_pindex, pcp_allowed_order
 from pagelab.linux.pcp_high import nr_pcp_alloc
 from pagelab.linux.state import free_area, machine, pcp, pcp_auto, pcp_list, zone, zone_auto
-from pagelab.replay.tables import REASON_HIGH, SCORE_PAGESET, cpu_replay, high_doubt, reason, score, verdict
+from pagelab.replay.tables import REASON_HIGH, SCORE_PAGESET, capture, cpu_replay, high_doubt, reason, score, verdict
 
 # What narrow() returns: the model does what the kernel did
 FITS_NOT = 0  # with no value that is possible
 FITS = 1  # with some of them
 FITS_ALL = 2  # with each of them
 
-#: How far a CPU's share of NR_FREE_PAGES can be from what the zone's counter has of it: the largest stat_threshold.
-DRIFT = 125
 FLAG_RECLAIM = 1
 FLAG_BELOW = 2
 
@@ -54,7 +52,7 @@ def memory_is_ample() -> bool:
     mark = zone.watermark_high
     if verdict.boosted:
         mark += mark + mark // 2  # watermark_boost_factor is 15000
-    return zone.free_pages - highatomic.nr_reserved_highatomic > mark + DRIFT * machine.nr_cpus
+    return zone.free_pages - highatomic.nr_reserved_highatomic > mark + capture.stat_threshold * machine.nr_cpus
 
 
 def look_at_watermark() -> None:

@@ -88,9 +88,17 @@ def configure(capture: Capture, zone_events: ReplayZone) -> None:
         probe_rmqueue_pcplist_page=Kind.RMQUEUE_PCPLIST_PAGE in zone_events.probes,
         probe_isolate_free_page=Kind.ISOLATE_FREE_PAGE in zone_events.probes,
         preemptible=is_preemptible(capture),
+        stat_threshold=stat_threshold(capture, zone_events),
         probe_online_pages=Kind.ONLINE_PAGES in zone_events.probes,
         probe_zone_set_pageset=Kind.ZONE_SET_PAGESET in zone_events.probes,
     )
+
+
+def stat_threshold(capture: Capture, zone_events: ReplayZone) -> int:
+    """The largest that a snapshot of the zone shows (kswapd lowers it while it is awake)."""
+    zones = [snapshot.zone(zone_events.name, zone_events.node) for snapshot in capture.zoneinfo]
+    shown = [pageset.stat_threshold for zone in zones if zone is not None for pageset in zone.pagesets]
+    return tables.MAX_THRESHOLD if not shown or min(shown) < 0 else max(shown)
 
 
 def read_checked(path: Path) -> Capture:

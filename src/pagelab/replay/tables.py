@@ -6,6 +6,9 @@ from __future__ import annotations
 from pagelab.lang.declare import NIL, Constants, columns, i8, i16, i32, i64, record, table
 from pagelab.linux.state import machine
 
+#: Of mm/vmstat.c: no CPU keeps more than that to itself.
+MAX_THRESHOLD = 125
+
 
 class Capture(Constants):
     """What is known of a capture before it is replayed."""
@@ -30,6 +33,8 @@ class Capture(Constants):
     probe_isolate_free_page: bool = False
     #: Whether a task in the kernel can be scheduled away anywhere.
     preemptible: bool = False
+    #: How far a CPU's share of NR_FREE_PAGES can be from what the zone's counter has of it.
+    stat_threshold: int = MAX_THRESHOLD
     #: Without that probe: pages that come online together.  A memory block of x86-64 with less than 64 GiB: 128 MiB.
     block_order: int = 15
     #: A power of two above the largest number of pages that one hold of zone->lock moves.
