@@ -166,8 +166,14 @@ def step_split_part(i: int, cpu: int) -> None:
 
 
 def join_taken(page: int, order: int) -> None:
-    """A page of an order that only alloc_contig_range() has is freed: then it was made of the range that it took."""
-    if order < machine.max_order or mem_map[page].state != ALLOCATED or mem_map[page].compound_order == order:
+    """Pages that were taken one by one are freed as one.
+
+    That is so if alloc_contig_range() took them and the order is one that no free list has, or if compaction did.
+    """
+    # Since Linux kernel commit 733aea0b3a7b ("mm/compaction: add support for >0 order folio memory compaction.")
+    # (in v6.9)
+    may_be = order >= machine.max_order or (order > 0 and verdict.compacted)
+    if not may_be or mem_map[page].state != ALLOCATED or mem_map[page].compound_order != 0:
         return
     for tail in range(page + 1, page + (1 << order)):
         if mem_map[tail].state != ALLOCATED or mem_map[tail].compound_order != 0:

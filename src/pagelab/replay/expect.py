@@ -13,6 +13,7 @@ from pagelab.linux.migratetype import MIGRATE_ISOLATE
 from pagelab.linux.state import get_pageblock_migratetype
 from pagelab.replay.tables import (
     NOTE_NONE,
+    NOTE_SHOWN,
     REASON_COMPACTION,
     REASON_DIVERGED,
     REASON_MOMENT,
@@ -80,6 +81,15 @@ def count_unknown(which: int) -> None:
     score[which].total += 1
     score[which].unknown += 1
     reason[verdict.reason].count += 1
+
+
+def count_undecided(which: int, why: int) -> None:
+    """One more event that the trace decides itself; what follows is judged."""
+    score[which].total += 1
+    score[which].unknown += 1
+    reason[why].count += 1
+    if reason[why].first == NIL:
+        reason[why].first = verdict.current
 
 
 def diverge(i: int, which: int, kind: int, page: int, order: int, migratetype: int, value: int) -> None:
@@ -159,7 +169,10 @@ def check_expected(i: int) -> None:
     same = predicted_kind == kind and page == event[i].page and value in (NIL, shown)
     verdict.zone_events += 1
     if same and order == event[i].order and migratetype == event[i].migratetype:
-        count_exact(which)
+        if event[i].note == NOTE_SHOWN:
+            count_undecided(which, REASON_COMPACTION)
+        else:
+            count_exact(which)
         if page != NIL:
             believe(page)
     else:

@@ -17,7 +17,7 @@ from pagelab.linux.migratetype import MIGRATE_PCPTYPES
 from pagelab.linux.pcp import nr_to_give_back, order_to_pindex, pcp_allowed_order
 from pagelab.linux.pcp_high import nr_pcp_alloc
 from pagelab.linux.state import free_area, machine, pcp, pcp_auto, pcp_list, zone, zone_auto
-from pagelab.replay.tables import REASON_HIGH, SCORE_PAGESET, capture, cpu_replay, high_doubt, reason, score, verdict
+from pagelab.replay.tables import capture, cpu_replay, high_doubt, verdict
 
 # What narrow() returns: the model does what the kernel did
 FITS_NOT = 0  # with no value that is possible
@@ -239,12 +239,3 @@ def decay_in_doubt(cpu: int, shown: int) -> int:
     bound(cpu, low, max(low, top))
     cpu_replay[cpu].give_back_doubt = least != most
     return shown
-
-
-def count_undecided() -> None:
-    """One more number of pages that depends on a flag of which the trace does not tell."""
-    score[SCORE_PAGESET].total += 1
-    score[SCORE_PAGESET].unknown += 1
-    reason[REASON_HIGH].count += 1
-    if reason[REASON_HIGH].first == NIL:
-        reason[REASON_HIGH].first = verdict.current

@@ -54,7 +54,7 @@ from pagelab.replay.bulk_steps import (
     finish_bulk,
     start_bulk,
 )
-from pagelab.replay.compaction_steps import step_compaction, step_isolate_free_page
+from pagelab.replay.compaction_steps import set_first_as_shown, step_compaction, step_isolate_free_page
 from pagelab.replay.context import after_zone_lock, context_of, next_in_context
 from pagelab.replay.contig_steps import join_taken, step_contig
 from pagelab.replay.expect import believe, check_expected, count_exact, count_unknown, diverge, doubt, give_up, waits
@@ -332,6 +332,7 @@ def step_zone_locked(i: int, cpu: int) -> None:
 def take(i: int, cpu: int, order: int, migratetype: int) -> None:
     """Event ``i`` is the first of what a CPU does under zone->lock to get pages of an order and a migratetype."""
     note_below_high(order)
+    set_first_as_shown(i)
     if cpu_replay[cpu].hold == HOLD_REFILL and is_past_refill(i, cpu):
         finish_empty_hold(i, cpu)
     if cpu_replay[cpu].hold == HOLD_REFILL and not is_by_softirq_on_hold(i, cpu):

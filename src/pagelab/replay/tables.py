@@ -50,6 +50,8 @@ NOTE_NONE = 0
 # mm_page_free of a page of which the trace shows that, and when, it is put on a pcplist:
 NOTE_COMMIT = 1  # freed by itself
 NOTE_LIST = 2  # one of a list
+# mm_page_alloc_zone_locked of a page that was first on its free list because compaction had put it there:
+NOTE_SHOWN = 3
 
 # cpu_replay[cpu].hold
 HOLD_NONE = 0
@@ -202,6 +204,12 @@ class Bulk:
     above: i8 = 0  # whether the zone was above its watermark when it began
 
 
+class Taken:
+    """Of the free list of an order, for MOVABLE: the last page that a hold of zone->lock takes from it."""
+
+    page: i32 = NIL
+
+
 class LastFree:
     """The newest mm_page_free of a page."""
 
@@ -298,6 +306,7 @@ direct = table("direct", Direct, lambda: machine.nr_cpus, lambda: 4)
 late = table("late", Late, lambda: machine.nr_cpus, lambda: capture.late_size)
 left_over = table("left_over", LeftOver, lambda: machine.nr_cpus, lambda: capture.pending_size)
 bulk = table("bulk", Bulk, lambda: capture.pending_size)
+taken = table("taken", Taken, lambda: machine.max_order)
 last_free = table("last_free", LastFree, lambda: machine.nr_pages)
 score = table("score", Score, lambda: SCORES)
 reason = table("reason", Reason, lambda: REASONS)

@@ -23,13 +23,12 @@ from pagelab.linux.pcp import (
 from pagelab.linux.pcp_high import clear_below_high
 from pagelab.linux.state import BUDDY, IN_FLIGHT, TAIL, machine, mem_map, pcp, pcp_auto, zone
 from pagelab.replay.context import after_zone_lock, context_of, next_by_task, next_in_context
-from pagelab.replay.expect import believe, count_exact, diverge, give_up
+from pagelab.replay.expect import believe, count_exact, count_undecided, diverge, give_up
 from pagelab.replay.high_in_doubt import (
     FITS_ALL,
     FITS_NOT,
     ask_for_most,
     clear_maybe_below,
-    count_undecided,
     decay_in_doubt,
     is_in_doubt,
     look_at_watermark,
@@ -43,6 +42,7 @@ from pagelab.replay.high_in_doubt import (
 from pagelab.replay.tables import (
     HOLD_GIVE_BACK,
     HOLD_NONE,
+    REASON_HIGH,
     REASON_UNMODELLED,
     SCORE_FREE,
     SCORE_PAGESET,
@@ -230,7 +230,7 @@ def bulk_tuned(i: int, cpu: int) -> None:
         return
     chunk = chunk_of(cpu)
     if chunk == event[i].arg and cpu_replay[cpu].give_back_doubt:
-        count_undecided()
+        count_undecided(SCORE_PAGESET, REASON_HIGH)
     elif chunk == event[i].arg:
         count_exact(SCORE_PAGESET)
     else:
