@@ -217,3 +217,18 @@ def test_a_claimed_pageblock_tells_whose_it_is_after_its_first_page() -> None:
     design_named("7.2").switch_on()
     set_pageblock_migratetype(0, MIGRATE_HIGHATOMIC)  # it is given back, and somebody else takes pages
     assert taken_over_by(0) == NIL
+
+
+def test_a_limit_that_is_set_before_the_cpu_goes_on_may_be_the_one_that_was_read() -> None:
+    """zone_pcp_enable(), then zone_pcp_update(), while a free reads the limits: it may have found either."""
+    for number, (cpu, kind, high) in enumerate(
+        ((0, Kind.FREE_UNREF_PAGE_COMMIT, 0), (1, Kind.ZONE_SET_PAGESET, 40), (1, Kind.ZONE_SET_PAGESET, 30))
+    ):
+        tables.event[number].cpu, tables.event[number].kind, tables.event[number].page = cpu, kind, high
+    tables.event[3].cpu = 0
+    tables.event[4].cpu, tables.event[4].kind, tables.event[4].page = 1, Kind.ZONE_SET_PAGESET, 10
+    pcp[0].high = pcp_auto[0].high_min = pcp_auto[0].high_max = 0
+    pcp[0].batch = 1
+    tables.hotplug.old_high, tables.hotplug.old_high_max, tables.hotplug.old_batch = 40, 100, BATCH
+    tuned_steps.commit_tuned(0, 0, 0, 0, MIGRATE_MOVABLE)
+    assert range_of_high() == (30, 40)

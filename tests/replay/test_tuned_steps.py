@@ -13,7 +13,7 @@ from pagelab.linux.designs import design_named
 from pagelab.linux.migratetype import MIGRATE_MOVABLE
 from pagelab.linux.pcp import order_to_pindex, put_on_pcplist
 from pagelab.linux.state import IN_FLIGHT, ON_PCPLIST, TAIL, mem_map, pcp, pcp_auto, zone
-from pagelab.replay import steps, tables, tuned_steps
+from pagelab.replay import irqs_off_steps, steps, tables, tuned_steps
 from pagelab.replay.run import PROBES
 from tests.linux.lab import configured, free_pages, zone_of
 
@@ -152,3 +152,28 @@ def test_a_task_that_drains_may_go_on_elsewhere() -> None:
     assert tables.cpu_replay[1].draining == -1
     tuned_steps.drainer_moved(0, 1)
     assert (tables.cpu_replay[0].draining, tables.cpu_replay[1].draining) == (-1, 1)
+
+
+def test_a_task_that_moves_between_two_drains_is_done_with_the_first() -> None:
+    events(7, 7)
+    tables.event[0].kind, tables.event[0].cpu, tables.event[0].arg = Kind.DRAIN_PAGES_ZONE, 1, 1
+    tables.event[1].kind, tables.event[1].cpu = Kind.FREE_PCPPAGES_BULK, 1
+    design_named("7.2").switch_on()
+    tables.cpu_replay[0].draining = 0
+    tables.cpu_replay[0].draining_pid = 7
+    steps.step(0)
+    steps.step_bulk(1, 1)
+    assert (tables.cpu_replay[0].draining, tables.cpu_replay[1].draining) == (NIL, 1)
+
+
+@pytest.mark.parametrize(("shown", "batch"), [(2, 2), (6, 6), (1, 1), (4, 2)])
+def test_a_refill_of_5_10_may_have_read_an_old_batch_that_was_larger(shown: int, batch: int) -> None:
+    """A memory block went offline, and high and batch follow the zone's size; 4 pages are two refills."""
+    with configured(tables.capture, nr_events=8):
+        table_of(tables.event).reset()
+        for i in range(shown):
+            tables.event[i].kind, tables.event[i].next = Kind.MM_PAGE_ALLOC_ZONE_LOCKED, i + 1
+        tables.event[shown].kind = Kind.MM_PAGE_ALLOC
+        design_named("5.10").switch_on()
+        pcp[0].batch, tables.hotplug.old_batch = 2, 6
+        assert irqs_off_steps.batch_as_read(0, 0) == batch

@@ -10,6 +10,7 @@ not the same, the number of pages that the kernel moved tells which of them it c
 
 from __future__ import annotations
 
+from pagelab.capture.events import Kind
 from pagelab.lang.declare import NIL
 from pagelab.linux.drain import decay_high
 from pagelab.linux.highatomic import highatomic
@@ -17,7 +18,7 @@ from pagelab.linux.migratetype import MIGRATE_PCPTYPES
 from pagelab.linux.pcp import nr_to_give_back, order_to_pindex, pcp_allowed_order
 from pagelab.linux.pcp_high import nr_pcp_alloc
 from pagelab.linux.state import free_area, machine, pcp, pcp_auto, pcp_list, zone, zone_auto
-from pagelab.replay.tables import capture, cpu_replay, high_doubt, verdict
+from pagelab.replay.tables import capture, cpu_replay, event, high_doubt, verdict
 
 # What narrow() returns: the model does what the kernel did
 FITS_NOT = 0  # with no value that is possible
@@ -99,6 +100,20 @@ def look_for_silent_refill(cpu: int, order: int, migratetype: int) -> None:
                 high_doubt[cpu].low = pcp[cpu].high
             high_doubt[cpu].top = max(pcp_auto[cpu].high_max, pcp[cpu].high)
             high_doubt[cpu].factor_top = machine.pcp_batch_scale_max
+
+
+def limits_to_come(i: int, cpu: int, high: int) -> None:
+    """pcp->high was raised from ``high`` to a limit that is just set, perhaps to one set before the CPU goes on."""
+    low = pcp[cpu].high
+    top = low
+    for k in range(i + 1, capture.nr_events):
+        if event[k].cpu == cpu:
+            break
+        if event[k].kind == Kind.ZONE_SET_PAGESET:
+            low = min(low, max(high, event[k].page))
+            top = max(top, event[k].page)
+    if low != top:
+        bound(cpu, low, top)
 
 
 def may_be(flags: int) -> bool:

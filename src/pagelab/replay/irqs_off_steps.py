@@ -119,9 +119,10 @@ def batch_as_read(i: int, cpu: int) -> int:
     # Since Linux kernel commit 4b23a68f9536 ("mm/page_alloc: protect PCP lists with a spinlock") (in v6.0)
     if features.pcp_spinlock:
         return batch  # a probe told
+    most = max(batch, hotplug.old_batch)
     shown = 0
     following = i
-    while following != NIL and shown <= batch:
+    while following != NIL and shown <= most:
         kind = event[following].kind
         if kind == Kind.MM_PAGE_ALLOC_ZONE_LOCKED and event[following].order == 0:
             shown += 1

@@ -15,7 +15,7 @@ REASONS = {
     tables.REASON_LOST: "events were lost before it, so the lists are not known any more",
     tables.REASON_DIVERGED: "it comes after the first divergence",
     tables.REASON_RECLAIM: "kswapd was at work, and the trace does not tell if it had lowered the limit of pcplists",
-    tables.REASON_HIGH: "memory was short, and the trace does not tell what pcp->high was by then",
+    tables.REASON_HIGH: "pcp->high had followed what no event shows: reclaim, refills in vain, limits just being set",
     tables.REASON_UNMODELLED: "the kernel did something before it that no design models yet",
     tables.REASON_DRAIN: "a pcplist was drained before it, and no probe told whose",
     tables.REASON_START: "the zone was not empty when the trace began",

@@ -196,6 +196,7 @@ def step(i: int) -> None:
         bulk_before_refill(i, cpu)
         begin_hold(i, cpu, HOLD_REFILL)
     elif kind == Kind.DRAIN_PAGES_ZONE:
+        drainer_moved(i, cpu)  # then it is done with what it did there
         cpu_replay[cpu].draining = event[i].arg
         cpu_replay[cpu].draining_pid = event[i].pid
         cpu_replay[cpu].draining_context = context_of(i)
@@ -333,6 +334,8 @@ def take(i: int, cpu: int, order: int, migratetype: int) -> None:
     """Event ``i`` is the first of what a CPU does under zone->lock to get pages of an order and a migratetype."""
     note_below_high(order)
     set_first_as_shown(i)
+    if cpu_replay[cpu].hold == HOLD_GIVE_BACK and cpu_replay[cpu].hold_context == context_of(i):
+        finish_empty_hold(i, cpu)  # a batch before this found the pcplists empty
     if cpu_replay[cpu].hold == HOLD_REFILL and is_past_refill(i, cpu):
         finish_empty_hold(i, cpu)
     if cpu_replay[cpu].hold == HOLD_REFILL and not is_by_softirq_on_hold(i, cpu):

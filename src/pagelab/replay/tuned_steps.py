@@ -31,6 +31,7 @@ from pagelab.replay.high_in_doubt import (
     clear_maybe_below,
     decay_in_doubt,
     is_in_doubt,
+    limits_to_come,
     look_at_watermark,
     narrow,
     refill_finds_nothing,
@@ -202,10 +203,13 @@ def commit_tuned(i: int, cpu: int, page: int, order: int, migratetype: int) -> N
         # It read other limits.
         swap_limits(cpu)
         old = peek_give_back(cpu, order) == 0
+        before = pcp[cpu].high
         if old:
             nr_to_give_back(cpu, order)
         swap_limits(cpu)
-        if not old:
+        if old:
+            limits_to_come(i, cpu, before)
+        else:
             diverge(i, SCORE_PAGESET, Kind.FREE_PCPPAGES_BULK, page, order, migratetype, peek_give_back(cpu, order))
         return
     nr_to_give_back(cpu, order)
