@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
 
 import pytest
@@ -140,6 +141,34 @@ def test_a_full_pcplist_of_which_nothing_is_given_back_has_a_higher_limit() -> N
     commit(HIGH)
     assert range_of_high() == (NIL, HIGH + 2)  # it is one value, and memory is ample
     assert pcp[0].high == HIGH + 2
+
+
+def test_few_values_tell_as_much_as_all_of_them_where_nothing_is_given_back() -> None:
+    """Against the search of all values, for random limits, flags and histories."""
+    rng = random.Random(1)
+    fitted = 0
+    for _ in range(2000):
+        tables.verdict.kswapd, tables.verdict.maybe_below = rng.random() < 0.5, rng.random() < 0.5
+        pcp[0].batch = rng.randint(1, 8)
+        pcp_auto[0].high_min = rng.randint(1, 30)
+        pcp_auto[0].high_max = rng.randint(pcp_auto[0].high_min, 80)
+        pcp_auto[0].free_count = rng.randint(0, 30)
+        pcp[0].count = rng.randint(1, 90)
+        low = rng.randint(0, 80)
+        top = rng.randint(low, 90)
+        tables.high_doubt[0].low, tables.high_doubt[0].top = low, top
+        order = rng.randint(0, 3)
+        fits = high_in_doubt.narrow(0, order, False, 0, 0)
+        few = tables.high_doubt[0].new_low, tables.high_doubt[0].new_top
+        tables.high_doubt[0].new_low = NIL
+        for high in range(low, top + 1):
+            high_in_doubt.try_factors(0, order, False, high, 0, 0)
+        if fits == high_in_doubt.FITS_NOT:
+            assert tables.high_doubt[0].new_low == NIL
+        else:
+            assert few == (tables.high_doubt[0].new_low, tables.high_doubt[0].new_top)
+            fitted += 1
+    assert 500 < fitted < 1900
 
 
 def test_below_the_watermark_ends_with_a_bulk_free_above_it() -> None:

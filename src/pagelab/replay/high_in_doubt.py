@@ -185,7 +185,9 @@ def narrow(cpu: int, order: int, is_refill: bool, shown: int, most: int) -> int:
     if top != low:
         try_factors(cpu, order, is_refill, top, shown, most)
     agreed = high_doubt[cpu].agreed
-    if not agreed and top - low > 1:
+    if not agreed and most == 0 and not is_refill:
+        try_where_nothing_is_given_back(cpu, order)
+    elif not agreed and top - low > 1:
         # What is moved falls or rises with pcp->high, but what becomes of pcp->high need not.
         for between in range(low + 1, top):
             try_factors(cpu, order, is_refill, between, shown, most)
@@ -198,6 +200,31 @@ def narrow(cpu: int, order: int, is_refill: bool, shown: int, most: int) -> int:
     zone.reclaim_active = high_doubt[cpu].flags & FLAG_RECLAIM != 0
     zone_auto.below_high = high_doubt[cpu].flags & FLAG_BELOW != 0
     return FITS_ALL if agreed else FITS
+
+
+def try_where_nothing_is_given_back(cpu: int, order: int) -> None:
+    """The pcplists are full from some pcp->high down, and from another one down in reclaim: try those just above.
+
+    From there up to the highest pcp->high nothing changes but what becomes of it, and that rises with it.  Nothing is
+    given back either of pcplists that may hold no more than a batch.
+    """
+    try_with_falls(cpu, order, pcp[cpu].count + 1)
+    try_with_falls(cpu, order, pcp[cpu].batch)
+
+
+def try_with_falls(cpu: int, order: int, high: int) -> None:
+    """That pcp->high, and those that fall to it in reclaim."""
+    free_count = pcp_auto[cpu].free_count
+    try_between(cpu, order, high)
+    try_between(cpu, order, high + pcp[cpu].batch)
+    try_between(cpu, order, high + free_count)
+    try_between(cpu, order, high + free_count + (1 << order))
+
+
+def try_between(cpu: int, order: int, high: int) -> None:
+    """Nothing is given back: try one value, if pcp->high can be that."""
+    if high_doubt[cpu].low < high < high_doubt[cpu].top:
+        try_factors(cpu, order, False, high, 0, 0)
 
 
 def settle(cpu: int, is_refill: bool) -> None:
