@@ -184,10 +184,10 @@ def narrow(cpu: int, order: int, is_refill: bool, shown: int, most: int) -> int:
     try_factors(cpu, order, is_refill, low, shown, most)
     if top != low:
         try_factors(cpu, order, is_refill, top, shown, most)
-    agreed = high_doubt[cpu].agreed
-    if not agreed and most == 0 and not is_refill:
-        try_where_nothing_is_given_back(cpu, order)
-    elif not agreed and top - low > 1:
+    if most == 0 and not is_refill:
+        if verdict.kswapd or low <= pcp[cpu].count:
+            try_where_nothing_is_given_back(cpu, order)
+    elif not high_doubt[cpu].agreed and top - low > 1:
         # What is moved falls or rises with pcp->high, but what becomes of pcp->high need not.
         for between in range(low + 1, top):
             try_factors(cpu, order, is_refill, between, shown, most)
@@ -199,7 +199,7 @@ def narrow(cpu: int, order: int, is_refill: bool, shown: int, most: int) -> int:
         pcp_auto[cpu].alloc_factor = high_doubt[cpu].factor
     zone.reclaim_active = high_doubt[cpu].flags & FLAG_RECLAIM != 0
     zone_auto.below_high = high_doubt[cpu].flags & FLAG_BELOW != 0
-    return FITS_ALL if agreed else FITS
+    return FITS_ALL if high_doubt[cpu].agreed else FITS
 
 
 def try_where_nothing_is_given_back(cpu: int, order: int) -> None:
