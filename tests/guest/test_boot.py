@@ -132,6 +132,15 @@ def test_a_kept_boot_serves_another_run(
     assert begun == [["boot 6.1"], ["resume 6.1"], ["resume 6.1", "boot 6.1"]]
 
 
+def test_a_boot_that_finds_no_room_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(boots, "place", lambda setup: tmp_path / "kept")
+    monkeypatch.setattr(record, "_BOOT", "/dev/full")
+    plan = record.Plan("6.1", pages=3000, memory_mib=256, accelerator="tcg", resume=True)
+    assert starts(plan, tmp_path / "c") == ["boot 6.1"]
+    assert (tmp_path / "c/trace.dat").is_file()
+    assert not (tmp_path / "kept").exists()
+
+
 def test_a_kernel_that_does_not_boot_is_booted_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(record, "command_line", lambda plan: "console=ttyS0 quiet panic=-1 rdinit=/none init=/none")
     steps: list[str] = []

@@ -209,10 +209,11 @@ class Machine:
                 return str(answer["status"])
             await asyncio.sleep(_LOOK)
 
-    async def save(self, name: str) -> None:
+    async def save(self, name: str) -> bool:
         """Write the guest's memory and devices to a file in the machine's directory; it goes on after that.
 
-        :raises GuestFailed: QEMU cannot, for want of space for example.
+        :returns: False if that did not work, for want of space for example.
+        :raises GuestFailed: QEMU refuses.
         """
         from qemu.qmp import QMPError
 
@@ -221,11 +222,11 @@ class Machine:
             await self._qmp.execute("stop")
             await self._qmp.execute("migrate-set-parameters", {"max-bandwidth": 0})  # no limit
             await self._qmp.execute("migrate", {"uri": f"exec:cat > {shlex.quote(name)}"})
-            if await self._until("query-migrate", ("completed", "failed").__contains__) == "failed":
-                raise GuestFailed(f"QEMU cannot save the guest to {self.setup.directory / name}", "free some space")
+            saved = await self._until("query-migrate", ("completed", "failed").__contains__) == "completed"
             await self._qmp.execute("cont")
         except QMPError as error:
             raise GuestFailed(f"QEMU cannot save the guest ({error})") from error
+        return saved
 
     def _kill(self) -> None:
         if self._process is not None and self._process.returncode is None:

@@ -32,6 +32,7 @@ GIGANTIC_MIB = 1024
 SUBBLOCK_MIB = 4  # what virtio-mem plugs and unplugs at once: MAX_ORDER_NR_PAGES in Linux 5.10, later a pageblock
 _SCRATCH_BYTES = 4 << 30  # sparse
 _RUN_BYTES = 1 << 20  # at its start, for what the guest needs for the run
+_BOOT = "boot"  # file that a guest is saved to
 _NOTICE = 5.0
 CLOCKS = ("counter", "global", "mono", "local", "x86-tsc", "boot")
 
@@ -420,9 +421,8 @@ async def _follow(machine: qemu.Machine, plan: Plan, steps: _Steps, said: Said, 
         word, rest = match[1], match[2]
         said.put_nowait((word, rest))
         if word == "ready":
-            if to_keep is not None:
-                await machine.save("boot")
-                boots.keep(machine.setup.directory / "boot", to_keep)
+            if to_keep is not None and await machine.save(_BOOT):
+                boots.keep(machine.setup.directory / _BOOT, to_keep)
             await _give_memory(machine, plan)
         elif word == "resize":
             await machine.resize(int(rest) >> 10)
