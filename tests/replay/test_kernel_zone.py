@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 
 from pagelab.linux.alloc_flags import ALLOC_HIGHATOMIC, ALLOC_NOFRAGMENT
+from pagelab.linux.lists import free_list_add_tail, free_list_del
 from pagelab.linux.migratetype import MIGRATE_MOVABLE, MIGRATE_RECLAIMABLE, MIGRATE_UNMOVABLE
-from pagelab.linux.state import BUDDY, mem_map, pcp, zone
+from pagelab.linux.state import BUDDY, free_area, mem_map, pcp, zone
 from pagelab.replay import alloc_steps, bulk_steps, expect, fallback_steps, steps
+from pagelab.replay.explain_event import explain_event
 from pagelab.replay.result import REASONS
 from pagelab.replay.tables import REASON_BULK, REASON_COMPACTION, REASON_INTERRUPT, REASON_RECLAIM
 from tests.replay.kernel import Kernel, Task
@@ -279,6 +281,27 @@ def test_pages_that_compaction_took_make_the_rest_unknown(tmp_path: Path) -> Non
     path = run(compaction, tmp_path)
     assert unknown_of(path) == {REASONS[REASON_COMPACTION]}
     assert in_cpython(path)[0]["alloc"]["exact"] > 1
+
+
+def test_the_first_page_of_a_list_that_compaction_turned_is_unknown_and_no_other(tmp_path: Path) -> None:
+    def compaction(kernel: Kernel) -> None:
+        hold(kernel, 1, 10)  # what came online last is at the tail of its list: the others are known
+        kernel.run(0, lambda t: kernel.emit("mm_compaction_isolate_freepages", t.cpu, nr_scanned=9, nr_taken=0))
+        for _ in range(5):
+            first = free_area[10, M].head
+            free_list_del(first, 10, M)
+            free_list_add_tail(first, 10, M)
+        hold(kernel, 3, 10)
+        look(kernel)
+
+    path = run(compaction, tmp_path)
+    result = natively(path)
+    assert unknown_of(path) == {REASONS[REASON_COMPACTION]}
+    assert sum(score.unknown for score in result.scores.values()) == 1
+    assert in_cpython(path)[0] == scores_of(result)
+    one = explain_event(path, None, result.unknown_from[REASONS[REASON_COMPACTION]])
+    assert (one.judged, one.reason) == ("unknown", REASONS[REASON_COMPACTION])
+    assert "where the lists are cut" in one.decides
 
 
 def bulk_in_two_tasks(kernel: Kernel) -> None:

@@ -90,13 +90,16 @@ def explain_event(path: Path, design: str | None, number: int) -> Explained:
         program.table(tables.verdict)["reason"] = tables.REASON_FAULT
     cpu = int(zone_events.columns["cpu"][row])
     lists, expected = lists_of(program, zone_events, cpu), _expected(program, zone_events, cpu)
-    before = program.table(tables.score).copy()
+    before, counts = program.table(tables.score).copy(), program.table(tables.reason)["count"].copy()
     try:
         program.call("replay", row, row + 1)
     except ModelFault as stopped:
         fault = str(stopped)
     judged = "missed" if fault else _judged(before, program.table(tables.score))
+    # From some events on nothing can be judged; others are undecided by themselves.
     why = int(program.table(tables.verdict)["reason"])
+    if why == tables.REASON_NONE:
+        why = int(np.argmax(program.table(tables.reason)["count"] - counts))
     kind = Kind(int(zone_events.columns["kind"][row]))
     rule = rules.SILENT if judged == "not scored" else rules.PREDICTED.get(kind, rules.SILENT)
     gave_up = why != tables.REASON_NONE and judged not in ("exact", "missed")

@@ -42,6 +42,8 @@ STATE = (
     tables.left_over,
     tables.bulk,
     tables.last_free,
+    tables.taken,
+    tables.high_doubt,
     tables.score,
     tables.reason,
     tables.verdict,
