@@ -15,6 +15,7 @@ from pagelab.guest.qemu import Setup
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr("pagelab.guest.qemu.qemu_version", lambda: "7.2")
+    monkeypatch.setattr("pagelab.guest.qemu.find_qemu", lambda: "qemu")
     return tmp_path / "cache"
 
 
@@ -31,9 +32,17 @@ def test_the_place_is_that_of_the_same_guest_in_any_directory(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    "change", [{"cpus": 4}, {"base_mib": 640}, {"command_line": "quiet x"}, {"gdb": True}, {"virtio_mem_mib": 256}]
+    "change",
+    [
+        {"cpus": 4},
+        {"base_mib": 640},
+        {"command_line": "quiet x"},
+        {"gdb": True},
+        {"virtio_mem_mib": 256},
+        {"disk": None},
+    ],
 )
-def test_another_guest_has_another_place(tmp_path: Path, change: dict[str, int | str]) -> None:
+def test_another_guest_has_another_place(tmp_path: Path, change: dict[str, int | str | None]) -> None:
     first = setup(tmp_path / "a")
     assert boots.place(replace(first, **change)) != boots.place(first)  # type: ignore[arg-type]
 

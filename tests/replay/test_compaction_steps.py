@@ -14,7 +14,7 @@ from pagelab.linux.migratetype import MIGRATE_MOVABLE, MIGRATE_UNMOVABLE
 from pagelab.linux.state import ALLOCATED, TAIL, mem_map, pcp, pcp_auto, zone
 from pagelab.replay import contig_steps, steps, tables
 from pagelab.replay.compaction_steps import set_first_as_shown
-from pagelab.replay.run import PROBES
+from pagelab.replay.run import PROBES, STATE
 from tests.linux.lab import configured, free_list, free_pages, zone_of
 
 
@@ -22,10 +22,8 @@ from tests.linux.lab import configured, free_list, free_pages, zone_of
 def fresh() -> Iterator[None]:
     with zone_of(nr_pages=128), configured(tables.capture, nr_events=16, stat_threshold=0):
         design_named("7.2").switch_on()
-        for one in (tables.cpu_replay, tables.score, tables.verdict, tables.expected, tables.hotplug, tables.pending):
+        for one in (*STATE, tables.event):
             table_of(one).reset()
-        for more in (tables.high_doubt, tables.reason, tables.event, tables.taken, tables.last_free):
-            table_of(more).reset()
         tables.verdict.compacted = True
         zone.free_pages = 1000
         yield

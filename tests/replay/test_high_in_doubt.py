@@ -16,7 +16,7 @@ from pagelab.linux.pcp import order_to_pindex, put_on_pcplist
 from pagelab.linux.state import machine, pcp, pcp_auto, set_pageblock_migratetype, zone, zone_auto
 from pagelab.replay import high_in_doubt, tables, tuned_steps
 from pagelab.replay.fallback_steps import taken_over_by
-from pagelab.replay.run import PROBES
+from pagelab.replay.run import PROBES, STATE
 from tests.linux.lab import configured, free_pages, zone_of
 
 HIGH_MIN, HIGH, HIGH_MAX, BATCH = 20, 40, 100, 4
@@ -26,10 +26,8 @@ HIGH_MIN, HIGH, HIGH_MAX, BATCH = 20, 40, 100, 4
 def fresh() -> Iterator[None]:
     with zone_of(nr_pages=128), configured(tables.capture, nr_events=8, stat_threshold=12):
         design_named("7.2").switch_on()
-        for one in (tables.cpu_replay, tables.left_over, tables.score, tables.verdict, tables.expected, tables.hotplug):
+        for one in (*STATE, tables.event):
             table_of(one).reset()
-        for more in (tables.high_doubt, tables.reason, tables.event):
-            table_of(more).reset()
         zone.free_pages = 1000
         zone.watermark_high = 100
         for cpu in range(machine.nr_cpus):
@@ -54,6 +52,14 @@ def commit(page: int) -> None:
     """A page is freed, and no event follows."""
     events((Kind.FREE_UNREF_PAGE_COMMIT, 0))
     tuned_steps.commit_tuned(0, 0, page, 0, MIGRATE_MOVABLE)
+
+
+def commit_and_give_back(listed: int, asked: int) -> None:
+    """A page is freed where ``listed`` pages are on the pcplist, and free_pcppages_bulk() is asked for some."""
+    fill(listed)
+    events((Kind.FREE_UNREF_PAGE_COMMIT, 0), (Kind.FREE_PCPPAGES_BULK, asked))
+    tuned_steps.commit_tuned(0, 0, listed, 0, MIGRATE_MOVABLE)
+    tuned_steps.bulk_tuned(1, 0)
 
 
 def maybe_below() -> bool:
@@ -89,10 +95,7 @@ def test_while_kswapd_is_awake_high_may_fall_with_each_free() -> None:
 
 def test_what_is_given_back_while_kswapd_is_awake_tells_of_the_flag() -> None:
     tables.verdict.kswapd = True
-    fill(4 * BATCH - 1)
-    events((Kind.FREE_UNREF_PAGE_COMMIT, 0), (Kind.FREE_PCPPAGES_BULK, BATCH))
-    tuned_steps.commit_tuned(0, 0, 4 * BATCH - 1, 0, MIGRATE_MOVABLE)
-    tuned_steps.bulk_tuned(1, 0)
+    commit_and_give_back(4 * BATCH - 1, BATCH)
     assert (tables.score[tables.SCORE_PAGESET].unknown, tables.verdict.event) == (1, NIL)
     assert tables.reason[tables.REASON_HIGH].count == 1
     assert tables.verdict.reason == tables.REASON_NONE  # the pages are predicted all the same
@@ -100,19 +103,13 @@ def test_what_is_given_back_while_kswapd_is_awake_tells_of_the_flag() -> None:
 
 def test_what_no_flag_explains_is_missed_even_in_doubt() -> None:
     tables.verdict.kswapd = True
-    fill(2)
-    events((Kind.FREE_UNREF_PAGE_COMMIT, 0), (Kind.FREE_PCPPAGES_BULK, 3))
-    tuned_steps.commit_tuned(0, 0, 2, 0, MIGRATE_MOVABLE)
-    tuned_steps.bulk_tuned(1, 0)
+    commit_and_give_back(2, 3)
     assert (tables.score[tables.SCORE_PAGESET].unknown, tables.verdict.event) == (0, 1)
 
 
 def test_kswapd_that_sleeps_explains_nothing() -> None:
     tables.verdict.maybe_below = True
-    fill(4 * BATCH - 1)
-    events((Kind.FREE_UNREF_PAGE_COMMIT, 0), (Kind.FREE_PCPPAGES_BULK, BATCH))
-    tuned_steps.commit_tuned(0, 0, 4 * BATCH - 1, 0, MIGRATE_MOVABLE)
-    tuned_steps.bulk_tuned(1, 0)
+    commit_and_give_back(4 * BATCH - 1, BATCH)
     assert tables.verdict.event == 1
 
 
@@ -122,8 +119,7 @@ def test_more_than_a_task_has_still_to_give_back_is_not_what_it_had_left() -> No
     fill(4 * BATCH - 1)
     kinds = [(Kind.FREE_UNREF_PAGE_COMMIT, 0), *[(Kind.FREE_PCPPAGES_BULK, BATCH)] * 3]
     events(*kinds)
-    for _ in range(2 * BATCH):
-        pcp_auto[0].free_count += 1
+    pcp_auto[0].free_count = 2 * BATCH
     tuned_steps.set_aside(0, 0)
     tables.cpu_replay[0].give_back = 2 * BATCH
     tuned_steps.commit_tuned(0, 0, 4 * BATCH - 1, 0, MIGRATE_MOVABLE)

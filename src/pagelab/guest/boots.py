@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,13 +26,14 @@ MOST = 32
 
 def place(setup: Setup) -> Path:
     """Where a guest with this setup is kept: all that QEMU and the guest's kernel have seen by then makes the name."""
-    from pagelab.guest.qemu import qemu_version
+    from pagelab.guest.qemu import arguments, qemu_version
 
+    disk = None if setup.disk is None else Path("disk")
+    words = arguments(replace(setup, kernel=Path("kernel"), initramfs=Path("initramfs"), disk=disk))
     known = hashlib.sha256()
     for file in (setup.kernel, setup.initramfs):
         known.update(hashlib.sha256(file.read_bytes()).digest())
-    facts = (setup.command_line, setup.accelerator, setup.cpus, setup.base_mib, setup.max_mib, setup.gdb)
-    known.update(repr((*facts, setup.virtio_mem_mib, qemu_version())).encode())
+    known.update(repr((words, qemu_version())).encode())
     return cache_directory("boots") / known.hexdigest()[:24]
 
 

@@ -18,7 +18,7 @@ from pagelab.linux.lists import free_list_add_tail, free_list_del
 from pagelab.linux.migratetype import MIGRATE_MOVABLE
 from pagelab.linux.page_alloc import prep_new_page
 from pagelab.linux.state import BUDDY, free_area, machine, mem_map, zone
-from pagelab.replay.context import next_by_task
+from pagelab.replay.context import next_by_task, takes_pages
 from pagelab.replay.contig_steps import contig_of, next_of_range, took_of_range
 from pagelab.replay.expect import believe, count_exact, diverge, give_up
 from pagelab.replay.tables import (
@@ -50,12 +50,7 @@ def set_first_as_shown(i: int) -> None:
         return
     for order in range(machine.max_order):
         taken[order].page = NIL
-    while i != NIL and event[i].kind in (
-        Kind.MM_PAGE_ALLOC_ZONE_LOCKED,
-        Kind.MM_PAGE_ALLOC_EXTFRAG,
-        Kind.MOVE_FREEPAGES_BLOCK,
-        Kind.MOVE_FREEPAGES_BLOCK_DONE,
-    ):
+    while i != NIL and takes_pages(i):
         page = event[i].page
         if page != NIL and mem_map[page].state == BUDDY and mem_map[page].free_list == MIGRATE_MOVABLE:
             order = mem_map[page].order

@@ -43,14 +43,19 @@ def next_of_task(i: int) -> int:
     return NIL
 
 
-def after_zone_lock(i: int) -> int:
-    """The next event of the same CPU by the same task that is not about taking pages under zone->lock; NIL if none."""
-    following = next_by_task(i)
-    while following != NIL and event[following].kind in (
+def takes_pages(i: int) -> bool:
+    """Whether an event is about taking pages under zone->lock."""
+    return event[i].kind in (
         Kind.MM_PAGE_ALLOC_ZONE_LOCKED,
         Kind.MM_PAGE_ALLOC_EXTFRAG,
         Kind.MOVE_FREEPAGES_BLOCK,
         Kind.MOVE_FREEPAGES_BLOCK_DONE,
-    ):
+    )
+
+
+def after_zone_lock(i: int) -> int:
+    """The next event of the same CPU by the same task that is not about taking pages under zone->lock; NIL if none."""
+    following = next_by_task(i)
+    while following != NIL and takes_pages(following):
         following = next_by_task(following)
     return following

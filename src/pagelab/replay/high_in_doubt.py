@@ -15,9 +15,10 @@ from pagelab.lang.declare import NIL
 from pagelab.linux.drain import decay_high
 from pagelab.linux.highatomic import highatomic
 from pagelab.linux.migratetype import MIGRATE_PCPTYPES
-from pagelab.linux.pcp import nr_to_give_back, order_to_pindex, pcp_allowed_order
+from pagelab.linux.pcp import nr_to_give_back, pcp_allowed_order
 from pagelab.linux.pcp_high import nr_pcp_alloc
-from pagelab.linux.state import free_area, machine, pcp, pcp_auto, pcp_list, zone, zone_auto
+from pagelab.linux.state import free_area, machine, pcp, pcp_auto, zone, zone_auto
+from pagelab.replay.alloc_steps import pcplist_is_empty
 from pagelab.replay.tables import capture, cpu_replay, event, high_doubt, verdict
 
 # What narrow() returns: the model does what the kernel did
@@ -93,13 +94,13 @@ def refill_finds_nothing(order: int, migratetype: int) -> bool:
 
 def look_for_silent_refill(cpu: int, order: int, migratetype: int) -> None:
     """An allocation got its page elsewhere, or not at once: it may have tried to refill a pcplist in vain."""
-    if pcp_allowed_order(order) and migratetype < MIGRATE_PCPTYPES:
-        is_empty = pcp_list[cpu, order_to_pindex(migratetype, order)].head == NIL
-        if is_empty and refill_finds_nothing(order, migratetype):
-            if high_doubt[cpu].low == NIL:
-                high_doubt[cpu].low = pcp[cpu].high
-            high_doubt[cpu].top = max(pcp_auto[cpu].high_max, pcp[cpu].high)
-            high_doubt[cpu].factor_top = machine.pcp_batch_scale_max
+    if not pcp_allowed_order(order) or migratetype >= MIGRATE_PCPTYPES:
+        return
+    if pcplist_is_empty(cpu, order, migratetype) and refill_finds_nothing(order, migratetype):
+        if high_doubt[cpu].low == NIL:
+            high_doubt[cpu].low = pcp[cpu].high
+        high_doubt[cpu].top = max(pcp_auto[cpu].high_max, pcp[cpu].high)
+        high_doubt[cpu].factor_top = machine.pcp_batch_scale_max
 
 
 def limits_to_come(i: int, cpu: int, high: int) -> None:
