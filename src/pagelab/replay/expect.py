@@ -95,11 +95,11 @@ def count_undecided(which: int, why: int) -> None:
 def diverge(i: int, which: int, kind: int, page: int, order: int, migratetype: int, value: int) -> None:
     """Event ``i`` is not what the model said: count it as missed; nothing after it can be judged.
 
-    Unless a page is in doubt, or compaction was at work, which puts what it has searched of a free list behind the
-    rest: the order of the free lists may then be another one than the model took it to be.
+    Unless a page is in doubt.  Compaction excuses nothing: lists that it may have turned begin as the trace shows
+    before the model is asked (set_first_as_shown()), so that only pages which no turn brings to the front come here.
     """
-    if verdict.doubts > 0 or verdict.compacted:
-        give_up(REASON_MOMENT if verdict.doubts > 0 else REASON_COMPACTION)
+    if verdict.doubts > 0:
+        give_up(REASON_MOMENT)
         count_unknown(which)
         return
     score[which].total += 1
