@@ -79,6 +79,16 @@ def test_columns(program: Program) -> None:
     assert program.call("sum_events", 6) == toy.sum_events(6) == int((kind * pfn).sum())
     with pytest.raises(ValueError, match=r"event\.kind needs 6 integers of 1 bytes"):
         program.bind(toy.event, {"kind": pfn, "pfn": pfn})
+    with pytest.raises(ValueError, match=r"event\.pfn needs 6 integers of 8 bytes, got int64\[5\]"):
+        program.bind(toy.event, {"kind": kind, "pfn": pfn[:5]})
+
+
+def test_columns_are_as_long_as_their_arrays(program: Program) -> None:
+    kind, pfn = np.ones(9, dtype=np.int8), np.arange(9, dtype=np.int64)
+    program.bind(toy.event, {"kind": kind, "pfn": pfn})
+    assert program.call("sum_events", 9) == 36
+    with pytest.raises(ModelFault, match=r"index of table event is outside its columns \(value 9, bound 9\)"):
+        program.call("sum_events", 10)
 
 
 @pytest.mark.parametrize(

@@ -4,18 +4,15 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import pytest
 
 from pagelab.capture.directory import read_capture
-from pagelab.lang.declare import Table, attached, table_of
+from pagelab.lang.declare import attached, table_of
 from pagelab.lang.native import Program
 from pagelab.linux.designs import design_named
 from pagelab.linux.features import features
@@ -24,31 +21,18 @@ from pagelab.replay import link, run, steps, tables
 from pagelab.replay.result import REASONS, SCORED, Result
 from pagelab.replay.zone import prepare_zone
 
-#: Events that a program which is kept has room for.
-ROOM = 1 << 14
-
 Scores = dict[str, dict[str, int]]
 
 
-class Roomy(Program):
-    """A program for captures of up to ROOM events."""
-
-    def bind(self, table: Table[Any], arrays: Mapping[str, npt.NDArray[Any]]) -> None:
-        padded = {name: np.concatenate([a, np.zeros(ROOM - len(a), a.dtype)]) for name, a in arrays.items()}
-        super().bind(table, padded)
-
-
 def keep_programs(patch: pytest.MonkeyPatch) -> None:
-    """Make ``replay_capture`` compile once for each sort of capture, not once for each capture."""
+    """Make ``replay_capture`` read and parse the model once for each sort of capture, not once for each capture."""
     programs: dict[tuple[Any, ...], Program] = {}
 
     def program(entries: Any, state: Any) -> Program:
-        if tables.capture.nr_events > ROOM:
-            return Program(entries, state)
-        tables.capture.configure(nr_events=ROOM)
-        key = tuple(tuple(sorted(vars(constants).items())) for constants in (machine, features, tables.capture))
+        constants = {**vars(machine), **vars(features), **vars(tables.capture), "nr_events": 0}
+        key = tuple(sorted(constants.items()))
         if key not in programs:
-            programs[key] = Roomy(entries, state)
+            programs[key] = Program(entries, state)
         programs[key].reset()
         return programs[key]
 

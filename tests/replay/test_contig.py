@@ -204,6 +204,7 @@ def test_a_task_may_give_a_pageblock_back_on_another_cpu(pid: int, isolated: boo
     """Between the entry of unset_migratetype_isolate() and zone->lock; without a move nothing else tells."""
     with zone_of(nr_pages=64), configured(tables.capture, nr_events=2):
         table_of(tables.event).reset()
+        tables.verdict.nr_events = 2
         set_pageblock_migratetype(0, MIGRATE_ISOLATE)
         tables.event[0].kind, tables.event[0].pid, tables.event[0].page = Kind.UNSET_MIGRATETYPE_ISOLATE, 7, 0
         tables.event[1].kind, tables.event[1].pid, tables.event[1].cpu = Kind.MOVE_FREEPAGES_BLOCK, pid, 1

@@ -28,6 +28,7 @@ def fresh() -> Iterator[None]:
         design_named("7.2").switch_on()
         for one in (*STATE, tables.event):
             table_of(one).reset()
+        tables.verdict.nr_events = 8
         zone.free_pages = 1000
         zone.watermark_high = 100
         for cpu in range(machine.nr_cpus):

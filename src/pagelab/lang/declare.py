@@ -305,7 +305,10 @@ def table(name: str, row: type[R], *sizes: Callable[[], int], ghost: bool = Fals
 
 
 def columns(name: str, row: type[R], size: Callable[[], int]) -> Table[R]:
-    """Declare a table whose fields are arrays from outside, such as the events of a capture."""
+    """Declare a table whose fields are arrays from outside, such as the events of a capture.
+
+    Native code takes as many rows as the arrays have, ``size`` is for a run in CPython.
+    """
     return Table(name, row, (size,), columns=True)
 
 

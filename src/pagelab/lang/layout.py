@@ -23,7 +23,8 @@ CACHE_LINE = 64
 class TableLayout:
     """Where a table lies: first byte, bytes a row, and for each field its first byte within the row and its width.
 
-    For columns ``offset`` is that of the 8-byte address of the first field's array, and ``row_bytes`` is 0.
+    For columns ``offset`` is that of the 8-byte address of the first field's array, after the last of which comes the
+    number of rows; ``row_bytes`` is 0.
     """
 
     table: Table[Any]
@@ -33,8 +34,13 @@ class TableLayout:
     fields: Mapping[str, tuple[int, int]]  # name -> (byte within the row, bytes)
 
     @property
+    def count(self) -> int:
+        """Where the number of rows of columns lies."""
+        return self.offset + 8 * len(self.fields)
+
+    @property
     def rows(self) -> int:
-        """Number of rows, all dimensions multiplied."""
+        """Number of rows, all dimensions multiplied; of columns, those that are wanted in CPython."""
         count = 1
         for size in self.shape:
             count *= size
@@ -62,7 +68,7 @@ class Layout:
                 shape = table.current_shape()
                 places = {name: (8 * i, f.bits // 8) for i, (name, f) in enumerate(table.fields.items())}
                 self.tables[table] = TableLayout(table, shape, offset, 0, places)
-                offset += 8 * len(places)
+                offset = self.tables[table].count + 8
         for table in ordered:
             if not table.columns:
                 offset = -(-offset // line) * line

@@ -122,7 +122,11 @@ class Emitter(ABC):
         row = "0"
         for index, size in zip(place.indices, laid.shape, strict=True):
             i = self.expression(index)
-            if not (isinstance(index, int) and 0 <= index < size):
+            if place.table.columns:
+                count = self.value(f"load i64, ptr {self.value(f'getelementptr i8, ptr %s, i64 {laid.count}')}")
+                good = self.value(f"icmp ult i64 {i}, {count}")
+                self.fault_unless(good, f"index of table {place.table.name} is outside its columns", i, count)
+            elif not (isinstance(index, int) and 0 <= index < size):
                 good = self.value(f"icmp ult i64 {i}, {size}")
                 self.fault_unless(good, f"index of table {place.table.name} is outside its {size} rows", i, str(size))
             row = i if row == "0" else self.value(f"add i64 {self.value(f'mul i64 {row}, {size}')}, {i}")

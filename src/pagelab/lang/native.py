@@ -87,21 +87,23 @@ class Program:
     def bind(self, table: Table[Any], arrays: Mapping[str, npt.NDArray[Any]]) -> None:
         """Give a table of columns its arrays, which are used in place.
 
-        :raises ValueError: if an array has another type or length than the table was built for.
+        :raises ValueError: if an array has another type than the table was built for, or another length than the rest.
         """
         laid = self.layout.tables.get(table)
         if laid is None:
             return  # no procedure reads it
+        rows = len(arrays[next(iter(laid.fields))])
         for name, (offset, width) in laid.fields.items():
             array = arrays[name]
-            if array.dtype.itemsize != width or array.dtype.kind not in "iub" or len(array) != laid.rows:
+            if array.dtype.itemsize != width or array.dtype.kind not in "iub" or len(array) != rows:
                 raise ValueError(
-                    f"{table.name}.{name} needs {laid.rows} integers of {width} bytes, got {array.dtype}[{len(array)}]"
+                    f"{table.name}.{name} needs {rows} integers of {width} bytes, got {array.dtype}[{len(array)}]"
                 )
             if not array.flags.c_contiguous:
                 raise ValueError(f"{table.name}.{name} needs a contiguous array")
             self._bound[table.name, name] = array
             self.state[laid.offset + offset :][:8].view("i8")[0] = array.ctypes.data
+        self.state[laid.count :][:8].view("i8")[0] = rows
 
     def call(self, name: str, *args: int) -> int:
         """Run a procedure.

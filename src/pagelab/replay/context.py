@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from pagelab.capture.events import CONTEXT_HARDIRQ, CONTEXT_NMI, CONTEXT_SOFTIRQ, Kind
 from pagelab.lang.declare import NIL
-from pagelab.replay.tables import capture, event
+from pagelab.replay.tables import event, verdict
 
 #: What tells a task, a softirq, a hardirq and an NMI on one CPU apart.
 CONTEXT_MASK = CONTEXT_HARDIRQ | CONTEXT_SOFTIRQ | CONTEXT_NMI
@@ -37,7 +37,7 @@ def next_of_task(i: int) -> int:
     """The next event by the same task, in the same context, on whatever CPU it runs by then; NIL if there is none."""
     context = context_of(i)
     pid = event[i].pid
-    for following in range(i + 1, capture.nr_events):
+    for following in range(i + 1, verdict.nr_events):
         if event[following].pid == pid and context_of(following) == context:
             return following
     return NIL

@@ -107,7 +107,7 @@ def limits_to_come(i: int, cpu: int, high: int) -> None:
     """pcp->high was raised from ``high`` to a limit that is just set, perhaps to one set before the CPU goes on."""
     low = pcp[cpu].high
     top = low
-    for k in range(i + 1, capture.nr_events):
+    for k in range(i + 1, verdict.nr_events):
         if event[k].cpu == cpu:
             break
         if event[k].kind == Kind.ZONE_SET_PAGESET:

@@ -20,11 +20,13 @@ from pagelab.replay.tables import (
     cpu_replay,
     event,
     last_free,
+    verdict,
 )
 
 
 def link_events(count: int) -> None:
     """Before the replay: which frees are shown to reach a pcplist, and which event a CPU shows next."""
+    verdict.nr_events = count
     for i in range(count):
         kind = event[i].kind
         page = event[i].page

@@ -13,6 +13,7 @@ MAX_THRESHOLD = 125
 class Capture(Constants):
     """What is known of a capture before it is replayed."""
 
+    #: Events, for a run in CPython: one program serves captures of any length.
     nr_events: int = 0
     #: Whether the capture marks the entry of these functions; without them the replay infers from what follows.
     probe_rmqueue_bulk: bool = False
@@ -235,6 +236,7 @@ class Reason:
 class Verdict:
     """Where the replay is, and what went wrong first."""
 
+    nr_events: i64 = 0
     current: i64 = NIL  # the event that is being followed
     reason: i8 = REASON_NONE
     event: i64 = NIL  # the first divergence
