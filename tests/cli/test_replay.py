@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterator
 from dataclasses import replace
@@ -10,11 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from pagelab.capture import directory
 from pagelab.capture.archive import unpack
 from pagelab.capture.events import Events, Kind
 from pagelab.cli import main as frame
+from pagelab.cli.replay import report
 from pagelab.replay import tables
 from pagelab.replay.result import Result
 from pagelab.replay.run import replay_capture
@@ -116,6 +119,19 @@ def test_after_lost_events_nothing_is_judged(monkeypatch: pytest.MonkeyPatch) ->
     assert (result.status, result.missed) == (4, 0)
     assert result.unknown > 1000
     assert [reason.split(" before")[0] for reason in result.unknown_reasons] == ["events were lost"]
+
+
+@pytest.mark.parametrize(
+    ("name", "words"), [("pageset", "every page is as predicted"), ("alloc", "not all could be judged")]
+)
+def test_the_verdict_tells_pages_from_numbers(name: str, words: str) -> None:
+    result = replay_capture(BY_KERNEL["7.2"])
+    score = result.scores[name]
+    doubted = replace(result, scores=result.scores | {name: replace(score, exact=score.exact - 1, unknown=1)})
+    console = Console(file=io.StringIO(), width=200)
+    report(doubted, console)
+    assert doubted.status == 4
+    assert words in console.file.getvalue()  # type: ignore[attr-defined]
 
 
 def told(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[int, str]:

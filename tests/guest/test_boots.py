@@ -76,6 +76,18 @@ def test_what_was_not_used_for_longest_goes_first(tmp_path: Path, monkeypatch: p
     assert places[2].read_text("ascii") == "c"
 
 
+def test_what_a_killed_run_left_behind_goes(tmp_path: Path) -> None:
+    kept = tmp_path / "kept" / "a"
+    kept.parent.mkdir()
+    old, fresh = kept.with_name(".b.17"), kept.with_name(".c.18")
+    for half in (old, fresh):
+        half.write_text("half", "ascii")
+    os.utime(old, (1, 1))
+    (tmp_path / "saved").write_text("a", "ascii")
+    boots.keep(tmp_path / "saved", kept)
+    assert sorted(path.name for path in kept.parent.iterdir()) == [".c.18", "a"]
+
+
 def test_what_finds_no_room_is_not_kept(tmp_path: Path) -> None:
     (tmp_path / "saved").write_text("x", "ascii")
     boots.keep(tmp_path / "saved", tmp_path / "missing" / "kept")

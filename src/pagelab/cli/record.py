@@ -41,7 +41,11 @@ def set_arguments(parser: argparse.ArgumentParser) -> None:
     machine.add_argument("--zone", default="movable", choices=("movable", "kernel"), help="where that memory goes")
     machine.add_argument("--thp", default="never", choices=("never", "madvise", "always"), help="huge pages (never)")
     machine.add_argument("--accelerator", default="auto", choices=("auto", "tcg", "kvm"), help="how QEMU runs it")
-    machine.add_argument("--resume", action="store_true", help="go on from a boot kept by an earlier run like this one")
+    machine.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on from the boot of an earlier run with the same guest, kept below ~/.cache/pagelab/boots",
+    )
     machine.add_argument("--timeout", default=300.0, type=float, metavar="S", help="give up after S seconds (300)")
     trace = parser.add_argument_group("the trace")
     trace.add_argument("--clock", default="counter", metavar="NAME", help="trace clock (default counter)")

@@ -152,6 +152,10 @@ def report(result: Result, console: Console) -> None:
     console.print()
     if result.exact:
         console.print("[green]exact[/]: the model named every page that the kernel chose, before it looked")
+    elif result.pages_exact:
+        console.print(
+            "[yellow]inconclusive[/]: every page is as predicted, but not all values of high and batch could be judged"
+        )
     elif result.missed:
         console.print("[red]not exact[/]: the kernel did otherwise than the model said; the first time is shown below")
     else:

@@ -7,10 +7,10 @@ are kept: under KVM a boot takes a second, and the state would need the same CPU
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 import shutil
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +20,8 @@ from pagelab.cache import cache_directory
 if TYPE_CHECKING:
     from pagelab.guest.qemu import Setup
 
+#: Seconds after which what a run left behind, which was killed while it copied, is in nobody's way any more.
+STALE = 3600
 #: Of 60 to 300 MB each; those that were not used for the longest time go first.
 MOST = 32
 
@@ -56,7 +58,16 @@ def keep(saved: Path, kept: Path) -> None:
         fresh.unlink(missing_ok=True)
         saved.unlink(missing_ok=True)
         return
-    others = [path for path in kept.parent.iterdir() if not path.name.startswith(".")]
-    for path in sorted(others, key=lambda path: path.stat().st_mtime, reverse=True)[MOST:]:
-        with contextlib.suppress(OSError):  # another run was faster
-            path.unlink()
+    there = sorted(kept.parent.iterdir(), key=_used, reverse=True)
+    whole = [path for path in there if not path.name.startswith(".")]
+    stale = [path for path in there if path.name.startswith(".") and _used(path) < time.time() - STALE]
+    for path in (*whole[MOST:], *stale):
+        path.unlink(missing_ok=True)
+
+
+def _used(path: Path) -> float:
+    """When it was used last; another run may have removed it meanwhile."""
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0

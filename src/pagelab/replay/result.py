@@ -99,6 +99,11 @@ class Result:
         return sum(score.unknown for score in self.scores.values())
 
     @property
+    def pages_exact(self) -> bool:
+        """Every page as predicted; what cannot be judged are values of high and batch, and what follows from them."""
+        return self.missed == 0 and self.unknown == self.scores["pageset"].unknown and not self.fault
+
+    @property
     def status(self) -> int:
         """Exit status: 0 exact, 1 something was missed, 4 nothing was missed but not all could be judged."""
         if self.missed or (self.fault and not self.unmodelled):
