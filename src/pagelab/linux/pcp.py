@@ -257,6 +257,7 @@ def free_one_page(cpu: int, page: int, order: int, migratetype: int, fpi_flags: 
         # Since Linux kernel commit 55612e80e722 ("mm: page_alloc: close migratetype race between freeing and stealing")
         # (in v6.10)
         if features.direct_free_reads_type:
+            # Since Linux kernel commit e98337d11bbd ("mm/contig_alloc: support __GFP_COMP") (in v6.12) by pageblock.
             split_large_buddy(page, order, fpi_flags)
         else:
             if zone.nr_isolate_pageblock != 0 or migratetype == MIGRATE_ISOLATE:
