@@ -63,6 +63,26 @@ def test_captures_of_a_row_are_added_and_those_that_failed_are_told() -> None:
     assert "- 6.1, 1 times: record: no QEMU" in text
 
 
+@pytest.mark.parametrize(("left_out", "again"), [((0,), 0), ((3, 0), 1), ((3, 3, 3), 2)])
+def test_a_capture_without_some_hits_of_probes_is_made_again(
+    left_out: tuple[int, ...], again: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hits = iter(left_out)
+
+    def record(plan: Plan, output: Path, *, force: bool) -> SimpleNamespace:
+        output.mkdir(exist_ok=force)
+        missed = f"one = {n}" if (n := next(hits)) else ""
+        (output / "capture.toml").write_text(f"[trace]\nprobes_missed = {{ {missed} }}\n", "utf-8")
+        return SimpleNamespace(release="6.1.0-1")
+
+    monkeypatch.setattr(conformance, "record", record)
+    monkeypatch.setattr(conformance, "judged", lambda *args: scored())
+    found = conformance.score(ROW, 1, 3000, None)
+    assert found["again"] == again
+    assert next(hits, None) is None
+    assert (f"left out hits of probes: {again}." in table([found])) == (again > 0)
+
+
 def test_rows_that_no_kernel_can_have_are_left_out() -> None:
     assert Row("6.1", "movable", "churn+unplug", 2, 0).possible
     assert not Row("6.1", "movable", "churn+unplug", 2, 3).possible
@@ -105,7 +125,9 @@ def test_what_was_scored_is_not_recorded_again(
     def called() -> list[str]:
         return calls.read_text("ascii").splitlines()
 
-    def record(plan: Plan, output: Path) -> SimpleNamespace:
+    def record(plan: Plan, output: Path, *, force: bool) -> SimpleNamespace:
+        output.mkdir(exist_ok=force)
+        (output / "capture.toml").write_text("[trace]\nprobes_missed = {}\n", "utf-8")
         with calls.open("a", encoding="ascii") as file:
             file.write(f"record {plan.seed}\n")
         return SimpleNamespace(release="6.1.0-1")

@@ -15,6 +15,8 @@ import pytest
 
 from pagelab.linux.state import pcp
 from pagelab.replay import expect, hotplug_steps, late_steps, steps
+from pagelab.replay.result import REASONS
+from pagelab.replay.tables import REASON_LEFT_OUT
 from tests.replay.kernel import Kernel
 from tests.replay.machine_files import ALL_PROBES, START_PFN
 from tests.replay.machines import in_cpython, mutant, natively
@@ -107,6 +109,25 @@ def test_what_the_trace_leaves_open_is_unknown(
 def test_a_probe_at_the_free_list_leaves_nothing_open(schedule: Schedule, tmp_path: Path) -> None:
     result = natively(run(then_look(schedule), tmp_path, ALL_PROBES))
     assert result.exact, (result.unknown_reasons, result.fault, result.first_divergence)
+
+
+def a_hit_is_left_out(kernel: Kernel) -> None:
+    """The trace does not show that a page was put on a pcplist, from where it goes to who asks next."""
+    pages = hold(kernel, 0, 4)
+    kernel.run(0, lambda t: t.free(*pages))
+    last = next(h for h in reversed(kernel.events) if h.name == "free_unref_page_commit")
+    kernel.events.remove(last)
+    hold(kernel, 0, 2)
+
+
+def test_where_hits_of_probes_were_left_out_nothing_is_a_miss(tmp_path: Path) -> None:
+    path = run(a_hit_is_left_out, tmp_path, ALL_PROBES)
+    assert natively(path).missed
+    (path / "capture.toml").write_text('[trace]\nprobes_missed = {"free_unref_page_commit" = 1}\n')
+    result = natively(path)
+    assert result.status == 4
+    assert set(result.unknown_reasons) == {REASONS[REASON_LEFT_OUT]}
+    assert result.scores["alloc"].exact > 0, "what comes before it is judged"
 
 
 @pytest.mark.parametrize("schedule", [between, locked_pcplist, two_at_once], ids=lambda one: one.__name__)

@@ -13,7 +13,7 @@ from pagelab.linux.designs import design_named
 from pagelab.linux.migratetype import MIGRATE_MOVABLE
 from pagelab.linux.pcp import order_to_pindex, put_on_pcplist
 from pagelab.linux.state import IN_FLIGHT, ON_PCPLIST, TAIL, mem_map, pcp, pcp_auto, zone
-from pagelab.replay import irqs_off_steps, steps, tables, tuned_steps
+from pagelab.replay import expect, irqs_off_steps, steps, tables, tuned_steps
 from pagelab.replay.run import PROBES
 from tests.linux.lab import configured, free_pages, zone_of
 
@@ -177,3 +177,69 @@ def test_a_refill_of_5_10_may_have_read_an_old_batch_that_was_larger(shown: int,
         design_named("5.10").switch_on()
         pcp[0].batch, tables.hotplug.old_batch = 2, 6
         assert irqs_off_steps.batch_as_read(0, 0) == batch
+
+
+@pytest.mark.parametrize(("kind", "free_count"), [(Kind.RMQUEUE_PCPLIST_PAGE, 4), (Kind.ALLOC_PAGES_BULK_PAGE, 8)])
+def test_a_refill_for_a_bulk_allocation_leaves_free_count_alone(kind: Kind, free_count: int) -> None:
+    design_named("7.2").switch_on()
+    free_pages((0, 3), (8, 3))
+    pcp[0].batch, pcp[0].high = 4, 16
+    pcp_auto[0].high_min = pcp_auto[0].high_max = 16
+    pcp_auto[0].free_count = 8
+    with configured(tables.capture, nr_events=8):
+        table_of(tables.event).reset()
+        for i in range(4):
+            tables.event[i].kind, tables.event[i].next = Kind.MM_PAGE_ALLOC_ZONE_LOCKED, i + 1
+        tables.event[4].kind = kind
+        assert tuned_steps.refill_tuned(0, 0, 0, MIGRATE_MOVABLE, 0) != NIL
+    assert pcp_auto[0].free_count == free_count
+
+
+@pytest.mark.parametrize(
+    ("locked", "shown", "pages"),
+    [(0, 5, 5), (0, 8, 8), (0, 10, 10), (0, 11, 5), (NIL, 8, 5), (1, 8, 5)],
+    ids=["all taken by then", "three", "all to come", "more than that", "no drain", "of another CPU's pcplists"],
+)
+def test_high_decays_while_another_cpu_takes_pages_from_the_pcplists(locked: int, shown: int, pages: int) -> None:
+    """That CPU has still to show 5 base pages, the model has taken them from pcp->count already."""
+    design_named("7.2").switch_on()
+    pcp[0].count, pcp[0].high, pcp[0].batch = 5, 0, 63
+    tables.cpu_replay[1].locked = locked
+    for order in (0, 2):
+        expect.expect(1, Kind.MM_PAGE_PCPU_DRAIN, 0, order, MIGRATE_MOVABLE, NIL)
+    events(7, 7)
+    tables.event[0].next = 1
+    tables.event[1].kind, tables.event[1].arg = Kind.FREE_PCPPAGES_BULK, shown
+    assert tuned_steps.decay_during_drain(0, 0) == pages
+    assert (pcp[0].count, pcp[0].high) == (5, 0)
+
+
+def test_high_decays_by_what_count_was_then() -> None:
+    design_named("7.2").switch_on()
+    pcp[0].count, pcp[0].high, pcp[0].batch = 50, 24, 1
+    pcp_auto[0].high_min = 8
+    tables.cpu_replay[1].locked = 0
+    for page in range(5):
+        expect.expect(1, Kind.MM_PAGE_PCPU_DRAIN, page, 0, MIGRATE_MOVABLE, NIL)
+    events(7, 7)
+    tables.event[0].next = 1
+    tables.event[1].kind, tables.event[1].arg = Kind.FREE_PCPPAGES_BULK, 32
+    assert tuned_steps.decay_during_drain(0, 0) == 32
+    assert (pcp[0].count, pcp[0].high) == (50, 21)
+
+
+@pytest.mark.parametrize(("kind", "pages"), [(Kind.ZONE_PCP_ENABLE, 1), (Kind.WAKE_KSWAPD, 0)])
+def test_a_free_may_have_read_the_limits_of_disabled_pcplists(kind: Kind, pages: int) -> None:
+    """They were enabled, and high and batch set once more, before it got to giving pages back."""
+    design_named("7.2").switch_on()
+    put_on_pcplist(0, 5, order_to_pindex(MIGRATE_MOVABLE, 0), 0)
+    pcp[0].high, pcp[0].batch = 0, 63
+    pcp_auto[0].high_min = pcp_auto[0].high_max = 252
+    tables.hotplug.old_high, tables.hotplug.old_high_max, tables.hotplug.old_batch = 252, 252, 63
+    events(7, 8, 7)
+    tables.event[1].kind, tables.event[1].cpu = kind, 1
+    tables.event[2].kind, tables.event[2].arg = Kind.FREE_PCPPAGES_BULK, 1
+    tables.cpu_replay[0].hold_migratetype = MIGRATE_MOVABLE
+    tuned_steps.decide(2, 0)
+    assert tables.cpu_replay[0].give_back == pages
+    assert (pcp_auto[0].high_min, pcp[0].batch) == (252, 63)

@@ -75,6 +75,14 @@ class Capture:
         """The kernel's release, such as "6.1.0-30-amd64": the first word of uname.txt with a digit and a point."""
         return next((word for word in self.kernel.split() if re.match(r"\d+\.\d", word)), "")
 
+    @property
+    def probes_missed(self) -> dict[str, Any]:
+        """By name of a probe how often the kernel left it out, because it was hit within another one.
+
+        ``record`` notes that of kprobe_profile.
+        """
+        return _probes_missed(self.manifest)
+
     @cached_property
     def snapshot_times(self) -> dict[str, tuple[int, int]]:
         """First and last moment at which the snapshot "NN-label" was taken, for those that ``record`` marked."""
@@ -141,15 +149,10 @@ def _manifest(root: Path, warnings: list[str]) -> dict[str, Any]:
         raise BadInput(f"{path}: not TOML: {error}", "Remove the file if it cannot be repaired.") from None
 
 
-def _probes_missed(manifest: dict[str, Any]) -> list[str]:
-    """What ``record`` noted of kprobe_profile: the kernel leaves out a probe that is hit within another one."""
+def _probes_missed(manifest: dict[str, Any]) -> dict[str, Any]:
     noted = manifest.get("trace", {})
     missed = noted.get("probes_missed", {}) if isinstance(noted, dict) else {}
-    if not isinstance(missed, dict):
-        return []
-    return [
-        f"capture.toml: the kernel left out {n} hits of the probe {name}: record again" for name, n in missed.items()
-    ]
+    return missed if isinstance(missed, dict) else {}
 
 
 def _trace(root: Path, warnings: list[str]) -> tuple[Path, Trace]:
@@ -226,7 +229,10 @@ def read_capture(path: Path) -> Capture:
         for name in ("config.txt", "kallsyms.txt")
         if _either(root, name) is None
     ]
-    warnings += _probes_missed(manifest)
+    warnings += [
+        f"capture.toml: the kernel left out {n} hits of the probe {name}: record again"
+        for name, n in _probes_missed(manifest).items()
+    ]
     trace_path, trace = _trace(root, warnings)
     if not zoneinfo:
         raise BadInput(f"{root / 'zoneinfo'}: holds no snapshot NN-label.txt", _HINT)

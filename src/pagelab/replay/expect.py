@@ -16,6 +16,7 @@ from pagelab.replay.tables import (
     NOTE_SHOWN,
     REASON_COMPACTION,
     REASON_DIVERGED,
+    REASON_LEFT_OUT,
     REASON_MOMENT,
     REASON_NONE,
     SCORE_DRAIN,
@@ -95,11 +96,12 @@ def count_undecided(which: int, why: int) -> None:
 def diverge(i: int, which: int, kind: int, page: int, order: int, migratetype: int, value: int) -> None:
     """Event ``i`` is not what the model said: count it as missed; nothing after it can be judged.
 
-    Unless a page is in doubt.  Compaction excuses nothing: lists that it may have turned begin as the trace shows
-    before the model is asked (set_first_as_shown()), so that only pages which no turn brings to the front come here.
+    Unless a page is in doubt, or the kernel left out hits of probes.  Compaction excuses nothing: lists that it may
+    have turned begin as the trace shows before the model is asked (set_first_as_shown()), so that only pages which no
+    turn brings to the front come here.
     """
-    if verdict.doubts > 0:
-        give_up(REASON_MOMENT)
+    if verdict.doubts > 0 or capture.hits_left_out:
+        give_up(REASON_MOMENT if verdict.doubts > 0 else REASON_LEFT_OUT)
         count_unknown(which)
         return
     score[which].total += 1
@@ -138,6 +140,14 @@ def give_up(why: int) -> None:
 def waits(cpu: int) -> bool:
     """Whether the trace still owes what the model did on this CPU."""
     return cpu_replay[cpu].popped < cpu_replay[cpu].pushed
+
+
+def pages_owed(cpu: int) -> int:
+    """Base pages that the model has moved on this CPU and the trace has still to show."""
+    pages = 0
+    for number in range(cpu_replay[cpu].popped, cpu_replay[cpu].pushed):
+        pages += 1 << expected[cpu, number & (capture.expected_size - 1)].order
+    return pages
 
 
 def score_of(kind: int) -> int:

@@ -23,6 +23,7 @@ REASONS = {
     tables.REASON_BULK: "pages were allocated in bulk before it, and the trace does not tell which",
     tables.REASON_COMPACTION: "compaction changed the free lists before it, and the trace does not tell how",
     tables.REASON_INTERRUPT: "an interrupt came before it, and the trace does not tell if the page was taken by then",
+    tables.REASON_LEFT_OUT: "the kernel left out hits of probes, so the trace shows less than happened",
     tables.REASON_FAULT: "the model stopped with a fault before it",
 }
 

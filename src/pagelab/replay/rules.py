@@ -70,6 +70,11 @@ UNKNOWN = {
         "it has searched behind the rest (move_freelist_head(), move_freelist_tail()), without an event",
         "probes where __isolate_free_page() is called, and where the lists are cut",
     ),
+    tables.REASON_LEFT_OUT: Rule(
+        "a probe that is hit within the handler of another one is left out (kprobe_profile counts those)",
+        "the handler of a probe at a return begins in ftrace, with interrupts on: one frees or allocates pages there",
+        "another recording: it is seen about once in 500 captures",
+    ),
     tables.REASON_INTERRUPT: Rule(
         "mm_page_alloc is logged after the page has left its pcplist, and an interrupt may come in between (R2, R11)",
         "rmqueue_pcplist() leaves irqs on; an interrupt that frees or allocates comes after it and is logged first",

@@ -89,6 +89,7 @@ def configure(capture: Capture, zone_events: ReplayZone) -> None:
         probe_alloc_pages_bulk_page=Kind.ALLOC_PAGES_BULK_PAGE in zone_events.probes,
         probe_rmqueue_pcplist_page=Kind.RMQUEUE_PCPLIST_PAGE in zone_events.probes,
         probe_isolate_free_page=Kind.ISOLATE_FREE_PAGE in zone_events.probes,
+        hits_left_out=bool(capture.probes_missed),
         preemptible=is_preemptible(capture),
         stat_threshold=stat_threshold(capture, zone_events),
         probe_online_pages=Kind.ONLINE_PAGES in zone_events.probes,
@@ -177,7 +178,9 @@ def replay_capture(
     unmodelled = "not modelled" in fault
     if fault:
         # What comes after a fault is as unknown as what comes after a divergence.
-        program.table(tables.verdict)["reason"] = tables.REASON_UNMODELLED if unmodelled else tables.REASON_FAULT
+        why = tables.REASON_UNMODELLED if unmodelled else tables.REASON_FAULT
+        why = tables.REASON_LEFT_OUT if capture.probes_missed else why
+        program.table(tables.verdict)["reason"] = why
         program.call("replay", followed, len(zone_events))
     ended = time.perf_counter()
     scores = program.table(tables.score)
@@ -202,7 +205,7 @@ def replay_capture(
         },
         first_divergence=explain(program, capture, zone_events),
         fault=fault,
-        unmodelled=unmodelled,
+        unmodelled=unmodelled or bool(capture.probes_missed),
         seconds=ended - started,
         seconds_total=ended - began,
         warnings=list(capture.warnings),

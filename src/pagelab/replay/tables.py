@@ -32,6 +32,8 @@ class Capture(Constants):
     probe_alloc_pages_bulk_page: bool = False
     probe_rmqueue_pcplist_page: bool = False
     probe_isolate_free_page: bool = False
+    #: Whether the kernel left out hits of probes: then the trace shows less than happened, nobody knows where.
+    hits_left_out: bool = False
     #: Whether a task in the kernel can be scheduled away anywhere.
     preemptible: bool = False
     #: How far a CPU's share of NR_FREE_PAGES can be from what the zone's counter has of it.
@@ -85,7 +87,8 @@ REASON_MOMENT = 9
 REASON_BULK = 10
 REASON_COMPACTION = 11
 REASON_INTERRUPT = 12
-REASONS = 13
+REASON_LEFT_OUT = 13
+REASONS = 14
 
 
 class Event:

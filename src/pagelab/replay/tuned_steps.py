@@ -18,12 +18,13 @@ from pagelab.linux.pcp import (
     nr_to_give_back,
     order_to_pindex,
     put_on_pcplist,
-    rmqueue_pcplist,
 )
 from pagelab.linux.pcp_high import clear_below_high
 from pagelab.linux.state import BUDDY, IN_FLIGHT, TAIL, machine, mem_map, pcp, pcp_auto, zone
+from pagelab.replay.alloc_steps import take_from_pcplist
+from pagelab.replay.bulk_steps import is_for_bulk_page
 from pagelab.replay.context import after_zone_lock, context_of, next_by_task, next_in_context
-from pagelab.replay.expect import believe, count_exact, count_undecided, diverge, give_up
+from pagelab.replay.expect import believe, count_exact, count_undecided, diverge, give_up, pages_owed
 from pagelab.replay.high_in_doubt import (
     FITS_ALL,
     FITS_NOT,
@@ -75,6 +76,24 @@ def swap_limits(cpu: int) -> None:
     hotplug.old_high = high_min
     hotplug.old_high_max = high_max
     hotplug.old_batch = batch
+
+
+def swap_for_disabled(cpu: int) -> None:
+    """Exchange them with those of zone_pcp_disable(): zone_pcp_enable() was followed by zone_pcp_update()."""
+    hotplug.old_high = 0
+    hotplug.old_high_max = 0
+    hotplug.old_batch = 1
+    swap_limits(cpu)
+
+
+def were_enabled(i: int, cpu: int) -> bool:
+    """Whether the pcplists were enabled after what this CPU did before event ``i``."""
+    k = i - 1
+    while k >= 0 and event[k].cpu != cpu:
+        if event[k].kind == Kind.ZONE_PCP_ENABLE:
+            return True
+        k -= 1
+    return False
 
 
 def peek_refill(cpu: int, order: int) -> int:
@@ -130,12 +149,13 @@ def is_refill(i: int, cpu: int, order: int) -> bool:
 def refill_tuned(i: int, cpu: int, order: int, migratetype: int, alloc_flags: int) -> int:
     """A pcplist is empty: fill it and take the first page."""
     look_at_watermark()
+    in_bulk = is_for_bulk_page(i)
     shown = pages_shown(i)
     if is_in_doubt(cpu):
         fits = narrow(cpu, order, True, shown, shown)
         if fits == FITS_NOT:
             ask_for_most(cpu)
-        page = rmqueue_pcplist(cpu, order, migratetype, alloc_flags)
+        page = take_from_pcplist(cpu, order, migratetype, alloc_flags, in_bulk)
         if fits == FITS_NOT or refill_finds_nothing(order, migratetype):
             widen(cpu)  # it may have asked for more than there was
         else:
@@ -149,12 +169,8 @@ def refill_tuned(i: int, cpu: int, order: int, migratetype: int, alloc_flags: in
             swap_limits(cpu)
             old = shown == 1 and zone.free_pages > 1
             if old:
-                # zone_pcp_enable() was followed by zone_pcp_update(): those of zone_pcp_disable() were read.
-                hotplug.old_high = 0
-                hotplug.old_high_max = 0
-                hotplug.old_batch = 1
-                swap_limits(cpu)
-    page = rmqueue_pcplist(cpu, order, migratetype, alloc_flags)
+                swap_for_disabled(cpu)
+    page = take_from_pcplist(cpu, order, migratetype, alloc_flags, in_bulk)
     if old:
         swap_limits(cpu)
     return page
@@ -327,9 +343,13 @@ def decide(i: int, cpu: int) -> None:
     if first_chunk(cpu, order) != event[i].arg:
         swap_limits(cpu)
         old = first_chunk(cpu, order) == event[i].arg
+        if not old and were_enabled(i, cpu):
+            swap_limits(cpu)
+            swap_for_disabled(cpu)
+            old = first_chunk(cpu, order) == event[i].arg
         if old:
             cpu_replay[cpu].give_back_batch = pcp[cpu].batch
-        if not old:
+        else:
             swap_limits(cpu)
     cpu_replay[cpu].give_back = nr_to_give_back(cpu, order)
     if old:
@@ -376,6 +396,23 @@ def give_back_held(cpu: int) -> None:
             clear_maybe_below()
 
 
+def decay_during_drain(i: int, cpu: int) -> int:
+    """Let pcp->high fall; returns how many base pages are too many then.
+
+    pcp->count is read without pcp->lock: before the last pages that another CPU is just taking from these pcplists.
+    """
+    high = pcp[cpu].high
+    pages = max(decay_high(cpu), 0)
+    more = pages_given_back(next_by_task(i)) - pages
+    for other in range(machine.nr_cpus):
+        if cpu_replay[other].locked == cpu and 0 < more <= pages_owed(other):
+            pcp[cpu].high = high
+            pcp[cpu].count += more
+            pages = decay_high(cpu)
+            pcp[cpu].count -= more
+    return pages
+
+
 def begin_decay(i: int, cpu: int) -> None:
     """The vmstat worker lets pcp->high fall."""
     set_aside(i, cpu)
@@ -383,7 +420,7 @@ def begin_decay(i: int, cpu: int) -> None:
     if is_in_doubt(cpu):
         cpu_replay[cpu].give_back = decay_in_doubt(cpu, pages_given_back(next_by_task(i)))
     else:
-        cpu_replay[cpu].give_back = max(decay_high(cpu), 0)
+        cpu_replay[cpu].give_back = decay_during_drain(i, cpu)
     cpu_replay[cpu].give_back_from = 0
     cpu_replay[cpu].give_back_batch = pcp[cpu].batch
     cpu_replay[cpu].in_batches = True
