@@ -189,6 +189,21 @@ def test_an_allocation_that_got_its_page_elsewhere_may_have_raised_high() -> Non
     assert tables.high_doubt[0].factor_top == machine.pcp_batch_scale_max
 
 
+@pytest.mark.parametrize(
+    ("then", "free_pages_there", "free_count"),
+    [(Kind.RMQUEUE_PCPLIST_PAGE, 1000, 4), (Kind.ALLOC_PAGES_BULK_PAGE, 1000, 8), (Kind.RMQUEUE_PCPLIST_PAGE, 90, 8)],
+    ids=["twice at once", "in bulk", "perhaps not from this zone, the first time"],
+)
+def test_an_allocation_tries_without_fragmenting_memory_first(
+    then: Kind, free_pages_there: int, free_count: int
+) -> None:
+    events((Kind.MM_PAGE_ALLOC_ZONE_LOCKED, 0), (then, 0))
+    zone.free_pages = free_pages_there
+    pcp_auto[0].free_count = 8
+    high_in_doubt.tried_before(0, 0, 0, MIGRATE_RECLAIMABLE)
+    assert pcp_auto[0].free_count == free_count
+
+
 @pytest.mark.parametrize("migratetype", [MIGRATE_MOVABLE, MIGRATE_HIGHATOMIC])
 def test_it_has_not_where_there_was_a_page_or_no_pcplist(migratetype: int) -> None:
     free_pages((0, 0))

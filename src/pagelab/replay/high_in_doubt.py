@@ -19,6 +19,7 @@ from pagelab.linux.pcp import nr_to_give_back, pcp_allowed_order
 from pagelab.linux.pcp_high import nr_pcp_alloc
 from pagelab.linux.state import free_area, machine, pcp, pcp_auto, zone, zone_auto
 from pagelab.replay.alloc_steps import pcplist_is_empty
+from pagelab.replay.bulk_steps import is_for_bulk_page
 from pagelab.replay.tables import capture, cpu_replay, event, high_doubt, verdict
 
 # What narrow() returns: the model does what the kernel did
@@ -101,6 +102,15 @@ def look_for_silent_refill(cpu: int, order: int, migratetype: int) -> None:
             high_doubt[cpu].low = pcp[cpu].high
         high_doubt[cpu].top = max(pcp_auto[cpu].high_max, pcp[cpu].high)
         high_doubt[cpu].factor_top = machine.pcp_batch_scale_max
+
+
+def tried_before(i: int, cpu: int, order: int, migratetype: int) -> None:
+    """The refill of event ``i`` may fragment memory: unless it is in bulk, the allocation has tried without before."""
+    if is_for_bulk_page(i):
+        return
+    look_for_silent_refill(cpu, order, migratetype)
+    if memory_is_ample():
+        pcp_auto[cpu].free_count >>= 1
 
 
 def limits_to_come(i: int, cpu: int, high: int) -> None:

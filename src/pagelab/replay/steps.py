@@ -59,7 +59,7 @@ from pagelab.replay.context import after_zone_lock, context_of, next_in_context
 from pagelab.replay.contig_steps import join_taken, step_contig
 from pagelab.replay.expect import believe, check_expected, count_exact, count_unknown, diverge, doubt, give_up, waits
 from pagelab.replay.fallback_steps import alloc_flags_of_hold, is_isolation, taken_over_by
-from pagelab.replay.high_in_doubt import look_for_silent_refill
+from pagelab.replay.high_in_doubt import look_for_silent_refill, tried_before
 from pagelab.replay.hotplug_steps import step_hotplug, step_online_free
 from pagelab.replay.irqs_off_steps import (
     batch_as_read,
@@ -310,7 +310,7 @@ def refill(i: int, cpu: int, order: int, migratetype: int, asked: int) -> None:
         in_bulk = cpu_replay[cpu].hold_bulk != NIL
         if features.high_auto_tuning:
             if flags & ALLOC_NOFRAGMENT == 0 and not machine.zone_movable:
-                look_for_silent_refill(cpu, order, migratetype)  # it tried that without fragmenting memory before
+                tried_before(i, cpu, order, migratetype)
             page = refill_tuned(i, cpu, order, migratetype, flags)
         else:
             batch = pcp[cpu].batch
