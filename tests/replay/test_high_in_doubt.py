@@ -273,3 +273,36 @@ def test_a_limit_that_is_set_before_the_cpu_goes_on_may_be_the_one_that_was_read
     tables.hotplug.old_high, tables.hotplug.old_high_max, tables.hotplug.old_batch = 40, 100, BATCH
     tuned_steps.commit_tuned(0, 0, 0, 0, MIGRATE_MOVABLE)
     assert range_of_high() == (30, 40)
+
+
+@pytest.mark.parametrize(
+    ("gone_on", "shown", "range_then"),
+    [(False, BATCH, (HIGH + BATCH, HIGH + 11 + BATCH)), (True, BATCH, (NIL, 0)), (False, 1, (NIL, 0))],
+    ids=["perhaps not written yet", "who sets them has gone on", "the old ones would have had another result"],
+)
+def test_limits_that_are_just_being_set_may_not_be_in_force(
+    gone_on: bool, shown: int, range_then: tuple[int, int]
+) -> None:
+    """A refill raises pcp->high to high_min first: to that of before, if its CPU does not see the new one."""
+    free_pages((32, 5), (64, 5))
+    locked = [(Kind.MM_PAGE_ALLOC_ZONE_LOCKED, 0)] * shown
+    events((Kind.ZONE_SET_PAGESET, 0), (Kind.ADJUST_MANAGED_PAGE_COUNT, 0), *locked, (Kind.RMQUEUE_PCPLIST_PAGE, 0))
+    tables.event[0].pid, tables.event[1].pid = 9, 9 if gone_on else 8
+    tables.hotplug.set_at = 0
+    tables.hotplug.old_high, tables.hotplug.old_high_max, tables.hotplug.old_batch = HIGH + 11, HIGH_MAX, BATCH
+    if shown == 1:
+        tables.hotplug.old_batch, pcp[0].batch = BATCH, 1
+    with attached(PROBES):
+        assert tuned_steps.refill_tuned(2, 0, 0, MIGRATE_MOVABLE, 0) == 32
+    assert range_of_high() == range_then
+    assert pcp[0].high == HIGH + pcp[0].batch
+    assert (pcp_auto[0].high_min, pcp_auto[0].high_max) == (HIGH_MIN, HIGH_MAX)
+
+
+def test_a_free_that_gives_nothing_back_may_have_been_held_to_the_old_limits() -> None:
+    events((Kind.ZONE_SET_PAGESET, 0), (Kind.FREE_UNREF_PAGE_COMMIT, 0), (Kind.MM_PAGE_FREE, 0))
+    tables.event[0].pid = 9
+    tables.hotplug.set_at = 0
+    tables.hotplug.old_high, tables.hotplug.old_high_max, tables.hotplug.old_batch = HIGH + 11, HIGH_MAX, BATCH
+    tuned_steps.commit_tuned(1, 0, 5, 0, MIGRATE_MOVABLE)
+    assert range_of_high() == (HIGH, HIGH + 11)

@@ -257,6 +257,13 @@ def bound(cpu: int, low: int, top: int) -> None:
         high_doubt[cpu].low = NIL
 
 
+def may_be_too(cpu: int, other: int) -> None:
+    """pcp->high may be another value, too, unless that is NIL."""
+    high = pcp[cpu].high
+    if other not in (NIL, high):
+        bound(cpu, min(other, high), max(other, high))
+
+
 def widen(cpu: int) -> None:
     """Nothing is known of pcp->high and alloc_factor any more but their limits."""
     zone.reclaim_active = False

@@ -155,6 +155,7 @@ def high_of(cpu: int) -> int:
 
 def step_pageset(i: int, cpu: int) -> None:
     """High and batch are set on all CPUs: to 0 and 1, to what the zone keeps, or to what it now should keep."""
+    hotplug.set_at = i
     hotplug.old_high = high_of(0)
     hotplug.old_batch = pcp[0].batch
     if features.high_auto_tuning:

@@ -287,6 +287,7 @@ class Hotplug:
     old_high: i32 = 0  # what __zone_set_pageset_high_and_batch() last wrote over
     old_high_max: i32 = 0
     old_batch: i32 = 1
+    set_at: i32 = NIL  # the event that high and batch are being set; NIL: whoever does that has gone on since
     moved: i64 = NIL  # base pages that the model's last move_freepages_block() moved
 
 

@@ -34,6 +34,7 @@ from pagelab.replay.high_in_doubt import (
     is_in_doubt,
     limits_to_come,
     look_at_watermark,
+    may_be_too,
     narrow,
     refill_finds_nothing,
     settle,
@@ -76,6 +77,35 @@ def swap_limits(cpu: int) -> None:
     hotplug.old_high = high_min
     hotplug.old_high_max = high_max
     hotplug.old_batch = batch
+
+
+def are_being_set(i: int) -> bool:
+    """Whether those that were last set may not be in force at event ``i``: who sets them has shown nothing since."""
+    if hotplug.set_at == NIL:
+        return False
+    pid = event[hotplug.set_at].pid
+    context = context_of(hotplug.set_at)
+    for k in range(hotplug.set_at + 1, i + 1):
+        if event[k].pid == pid and context_of(k) == context:
+            hotplug.set_at = NIL
+            return False
+    return True
+
+
+def high_by_old_limits(i: int, cpu: int, order: int, shown: int) -> int:
+    """What pcp->high would be after event ``i`` if the limits before the last were in force; NIL if they cannot be.
+
+    :param shown: pages of a refill, or 0 for a free that gives nothing back.
+    """
+    if not are_being_set(i):
+        return NIL
+    high = pcp[cpu].high
+    swap_limits(cpu)
+    pages = would_take(cpu, order) if shown > 0 else would_give_back(cpu, order)
+    after = pcp[cpu].high if pages == shown else NIL
+    swap_limits(cpu)
+    pcp[cpu].high = high
+    return after
 
 
 def swap_for_disabled(cpu: int) -> None:
@@ -162,6 +192,7 @@ def refill_tuned(i: int, cpu: int, order: int, migratetype: int, alloc_flags: in
             settle(cpu, True)
         return page
     old = False
+    high = high_by_old_limits(i, cpu, order, shown)
     if peek_refill(cpu, order) != shown:
         swap_limits(cpu)
         old = peek_refill(cpu, order) == shown
@@ -173,6 +204,8 @@ def refill_tuned(i: int, cpu: int, order: int, migratetype: int, alloc_flags: in
     page = take_from_pcplist(cpu, order, migratetype, alloc_flags, in_bulk)
     if old:
         swap_limits(cpu)
+    else:
+        may_be_too(cpu, high)
     return page
 
 
@@ -228,7 +261,9 @@ def commit_tuned(i: int, cpu: int, page: int, order: int, migratetype: int) -> N
         else:
             diverge(i, SCORE_PAGESET, Kind.FREE_PCPPAGES_BULK, page, order, migratetype, peek_give_back(cpu, order))
         return
+    high = high_by_old_limits(i, cpu, order, 0)
     nr_to_give_back(cpu, order)
+    may_be_too(cpu, high)
 
 
 def hold_for_zone(i: int, cpu: int) -> None:
