@@ -59,7 +59,7 @@ EVERY_WORKLOAD = tuple(dict.fromkeys((*WORKLOADS, *OTHERS)))
 SCORES = ("alloc", "refill", "drain", "free", "isolate", "pageset", "fallback")
 #: Seconds after which a guest is given up.
 PATIENCE = 900
-#: How often a capture is made again of which the kernel left out hits of probes: about 1 in 500.
+#: How often a capture is made again of which the kernel left out hits of probes: about 1 in 100.
 AGAIN = 2
 
 
@@ -110,15 +110,13 @@ def score(row: Row, seed: int, pages: int, keep: Path | None) -> dict[str, Any]:
     """Record and replay; what came of it."""
     with tempfile.TemporaryDirectory(prefix="pagelab-conformance-") as work:
         capture = Path(work) / "capture"
-        again = -1
-        left_out = True
-        while left_out and again < AGAIN:
-            again += 1
+        for again in itertools.count():
             try:
                 release = record(row.plan(seed, pages), capture, force=True).release
             except PagelabError as error:
                 return {**asdict(row), "seed": seed, "trouble": f"record: {one_line(error)}"}
-            left_out = bool(manifest(capture)["trace"]["probes_missed"])
+            if again == AGAIN or not manifest(capture)["trace"]["probes_missed"]:
+                break
         found = judged(row, seed, release, capture) | {"again": again}
         if keep is not None and (found["trouble"] or found["status"]):
             shutil.copytree(capture, keep / row.name(seed), dirs_exist_ok=True)

@@ -299,6 +299,19 @@ def test_limits_that_are_just_being_set_may_not_be_in_force(
     assert (pcp_auto[0].high_min, pcp_auto[0].high_max) == (HIGH_MIN, HIGH_MAX)
 
 
+def test_no_event_is_looked_at_twice_for_who_sets_limits() -> None:
+    """Or a task that never shows anything again would make a long trace take the square of its length."""
+    events(*[(Kind.MM_PAGE_ALLOC, 0)] * 6)
+    for i, pid in enumerate((9, 8, 9, 8, 8, 9)):
+        tables.event[i].pid = pid
+    tables.hotplug.set_at = 2
+    assert tuned_steps.are_being_set(3)
+    assert tables.hotplug.looked == 4
+    assert tuned_steps.are_being_set(4)
+    assert not tuned_steps.are_being_set(5)
+    assert tables.hotplug.set_at == NIL
+
+
 def test_a_free_that_gives_nothing_back_may_have_been_held_to_the_old_limits() -> None:
     events((Kind.ZONE_SET_PAGESET, 0), (Kind.FREE_UNREF_PAGE_COMMIT, 0), (Kind.MM_PAGE_FREE, 0))
     tables.event[0].pid = 9

@@ -73,7 +73,7 @@ UNKNOWN = {
     tables.REASON_LEFT_OUT: Rule(
         "a probe that is hit within the handler of another one is left out (kprobe_profile counts those)",
         "the handler of a probe at a return begins in ftrace, with interrupts on: one frees or allocates pages there",
-        "another recording: it is seen about once in 500 captures",
+        "another recording: it is seen about once in 100 captures",
     ),
     tables.REASON_INTERRUPT: Rule(
         "mm_page_alloc is logged after the page has left its pcplist, and an interrupt may come in between (R2, R11)",

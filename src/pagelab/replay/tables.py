@@ -288,6 +288,7 @@ class Hotplug:
     old_high_max: i32 = 0
     old_batch: i32 = 1
     set_at: i32 = NIL  # the event that high and batch are being set; NIL: whoever does that has gone on since
+    looked: i32 = 0  # the first event that was not looked at yet for that
     moved: i64 = NIL  # base pages that the model's last move_freepages_block() moved
 
 

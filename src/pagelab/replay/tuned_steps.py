@@ -85,10 +85,11 @@ def are_being_set(i: int) -> bool:
         return False
     pid = event[hotplug.set_at].pid
     context = context_of(hotplug.set_at)
-    for k in range(hotplug.set_at + 1, i + 1):
+    for k in range(max(hotplug.set_at + 1, hotplug.looked), i + 1):
         if event[k].pid == pid and context_of(k) == context:
             hotplug.set_at = NIL
             return False
+    hotplug.looked = i + 1
     return True
 
 
